@@ -1,0 +1,4 @@
+//! passgate
+pub mod keepers;
+pub mod rules;
+pub mod words;

@@ -1,0 +1,126 @@
+//! The platforms whose webhooks are understood.
+//!
+//! A provider is one file (options, verification, samples, tests, its `KIND`) and one line in [`KINDS`].
+//! It is pure: a message and `now` go in, a verdict or a reason comes out.
+
+pub mod passworks;
+pub mod walletwerk;
+pub mod wallit;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderName;
+use hyper::{Method, StatusCode};
+
+use crate::rules::reader::Section;
+use crate::words::message::{Head, Message};
+use crate::words::secret::Secret;
+use crate::words::time::Timestamp;
+use crate::words::verdict::{Unverified, Verdict};
+
+/// Every provider there is. A new one is a file and a line here.
+pub static KINDS: &[&Kind] = &[&walletwerk::KIND, &passworks::KIND, &wallit::KIND];
+
+/// One route's configured provider.
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// Which one it is.
+    fn kind(&self) -> &'static Kind;
+
+    /// The credential's presence and shape, before the body is read.
+    ///
+    /// # Errors
+    /// The reason to refuse the request at once.
+    fn screen(&self, head: &Head) -> Result<(), Unverified>;
+
+    /// Judges the complete message over its raw bytes; every configured secret is tried.
+    ///
+    /// # Errors
+    /// The reason why the message is not authentic, or not a message of this provider.
+    fn verify(&self, message: &Message, now: Timestamp) -> Result<Verdict, Unverified>;
+
+    /// How long an event must at least be remembered: as long as the provider may send it again, or a
+    /// captured copy would still count as fresh.
+    fn must_remember(&self) -> Duration;
+
+    /// Whether the last segment of the path is a secret, so that the route covers one segment more.
+    fn has_path_secret(&self) -> bool {
+        false
+    }
+
+    /// Whether only the shape of a message is checked (assurance `none`).
+    fn is_unproven(&self) -> bool {
+        false
+    }
+}
+
+/// What is the same for all routes of a provider.
+pub struct Kind {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// The methods that its routes take.
+    pub methods: &'static [Method],
+    /// Headers of the provider that decide something, so must be single and not comma-joined.
+    pub deciding_headers: &'static [HeaderName],
+    /// Headers of the provider that go to the app.
+    pub kept_headers: &'static [HeaderName],
+    /// Whether the query belongs to the message and goes to the app.
+    pub keeps_query: bool,
+    /// Whether a message without a body cannot be one of this provider.
+    pub needs_body: bool,
+    /// The status that counts as accepted, where the provider insists on one.
+    pub accepted_status: Option<StatusCode>,
+    /// Whether the provider sends delivery ids, so that `same_content` has a meaning.
+    pub has_delivery_ids: bool,
+    /// After a refusal the provider tries again after these pauses, each from the try before.
+    pub retry_pauses: &'static [Duration],
+    /// Event types that a sample can be made of, the most usual first.
+    pub events: &'static [&'static str],
+    /// Builds a route's provider from its `secrets` and its `[route.verify]` section. Mistakes are
+    /// said to the section; `None` means that there were some.
+    pub build: fn(Vec<Secret>, &mut Section<'_>) -> Option<Arc<dyn Provider>>,
+    /// Makes a sample request as the platform would send it.
+    pub sample: fn(&SampleOrder<'_>) -> Sample,
+}
+
+/// What sample is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleOrder<'a> {
+    /// An event type; unknown ones are sent all the same, since the platforms' lists are open.
+    pub event: &'a str,
+    /// The secret to sign with or to present, where there is one.
+    pub secret: Option<&'a [u8]>,
+    /// The event's time.
+    pub now: Timestamp,
+    /// Makes ids, and so events, different from each other.
+    pub nonce: u64,
+}
+
+/// A request as the platform would send it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The method.
+    pub method: Method,
+    /// To be appended to the route's path, with its slash: a secret segment, or nothing.
+    pub path_suffix: String,
+    /// To be sent as the query; empty for none.
+    pub query: String,
+    /// The platform's headers.
+    pub headers: Vec<(HeaderName, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+// === impl Kind ===
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({})", self.name)
+    }
+}
+
+/// The kind of that name.
+pub fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| kind.name == name)
+}

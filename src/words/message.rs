@@ -1,0 +1,73 @@
+//! What arrived, unaltered: the bytes that are verified are the bytes that are forwarded.
+//!
+//! A [`Head`] is all that is known before the body; a [`Message`] is a head with its complete body.
+//! Neither says anything about trust.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{AsHeaderName, HeaderMap};
+use hyper::{Method, Uri};
+
+use crate::words::time::Timestamp;
+
+/// A request's head as it was received.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The request target; its path is compared byte for byte and never normalised.
+    pub uri: Uri,
+    /// Every header as received, hop-by-hop ones included.
+    pub headers: HeaderMap,
+    /// Who is calling, after trusted proxies were asked.
+    pub client: IpAddr,
+    /// When the head was complete.
+    pub received_at: Timestamp,
+    /// Our own name for this request, in the log and in the answer.
+    pub request_id: Arc<str>,
+}
+
+/// A request with its complete, raw body.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The head.
+    pub head: Head,
+    /// The body: never decoded, never truncated.
+    pub body: Bytes,
+}
+
+/// A header that must be single was there more than once, or holds bytes that are no visible ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
+
+// === impl Head ===
+
+impl Head {
+    /// The raw path, without the query.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The raw query, without the question mark; empty if there is none.
+    pub fn query(&self) -> &str {
+        self.uri.query().unwrap_or("")
+    }
+
+    /// The value of a header that may be there once at most, as visible ASCII.
+    ///
+    /// # Errors
+    /// [`Ambiguous`] if it is there twice or is not visible ASCII: taking the first or the last of two
+    /// would let two readers see different requests.
+    pub fn single(&self, name: impl AsHeaderName) -> Result<Option<&str>, Ambiguous> {
+        let mut values = self.headers.get_all(name).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        if values.next().is_some() {
+            return Err(Ambiguous);
+        }
+        value.to_str().map(Some).map_err(|_| Ambiguous)
+    }
+}

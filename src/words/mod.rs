@@ -1,0 +1,10 @@
+//! The words: plain values that every floor above speaks in.
+//!
+//! Nothing here does I/O, waits, or reads a clock (`SystemClock` is the one place that may, and it is only handed down).
+
+pub mod identity;
+pub mod message;
+pub mod outcome;
+pub mod secret;
+pub mod time;
+pub mod verdict;
