@@ -1,4 +1,3 @@
 //! passgate
-pub mod keepers;
 pub mod rules;
 pub mod words;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{AsHeaderName, HeaderMap};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 
 use crate::words::time::Timestamp;
@@ -38,7 +38,7 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// A header that must be single was there more than once, or holds bytes that are no visible ASCII.
+/// A header that must be single was there more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
@@ -55,19 +55,22 @@ impl Head {
         self.uri.query().unwrap_or("")
     }
 
-    /// The value of a header that may be there once at most, as visible ASCII.
+    /// The value of a header that may be there once at most.
     ///
     /// # Errors
-    /// [`Ambiguous`] if it is there twice or is not visible ASCII: taking the first or the last of two
-    /// would let two readers see different requests.
-    pub fn single(&self, name: impl AsHeaderName) -> Result<Option<&str>, Ambiguous> {
+    /// [`Ambiguous`] if it is there twice: taking the first or the last of two would let two readers see
+    /// different requests.
+    pub fn single(&self, name: &HeaderName) -> Result<Option<&HeaderValue>, Ambiguous> {
         let mut values = self.headers.get_all(name).iter();
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        if values.next().is_some() {
-            return Err(Ambiguous);
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(Ambiguous),
+            None => Ok(first),
         }
-        value.to_str().map(Some).map_err(|_| Ambiguous)
+    }
+
+    /// The value of a single header as visible ASCII; `None` where it is absent or anything else.
+    pub fn text(&self, name: &HeaderName) -> Option<&str> {
+        self.single(name).ok()??.to_str().ok()
     }
 }

@@ -27,8 +27,10 @@ pub struct Verdict {
     pub secret: Option<Reference>,
     /// Whether the event may go to the app.
     pub fate: Fate,
-    /// Headers that the body overrules, with the body's value.
-    pub corrections: Vec<(HeaderName, HeaderValue)>,
+    /// How the proof was written (`hex`, `base64`, …), which the platforms' documents leave open.
+    pub proof: &'static str,
+    /// Headers that the body overrules, with the body's value, or `None` where no header can carry it.
+    pub corrections: Vec<(HeaderName, Option<HeaderValue>)>,
     /// A platform's test button: forwarded a few times a minute only.
     pub is_test: bool,
     /// The sender's delivery id was there, but unusable, and plays no part.

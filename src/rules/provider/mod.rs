@@ -3,6 +3,8 @@
 //! A provider is one file (options, verification, samples, tests, its `KIND`) and one line in [`KINDS`].
 //! It is pure: a message and `now` go in, a verdict or a reason comes out.
 
+pub mod hmac;
+pub mod json;
 pub mod passworks;
 pub mod walletwerk;
 pub mod wallit;
@@ -62,9 +64,9 @@ pub struct Kind {
     /// The methods that its routes take.
     pub methods: &'static [Method],
     /// Headers of the provider that decide something, so must be single and not comma-joined.
-    pub deciding_headers: &'static [HeaderName],
+    pub deciding_headers: &'static [&'static HeaderName],
     /// Headers of the provider that go to the app.
-    pub kept_headers: &'static [HeaderName],
+    pub kept_headers: &'static [&'static HeaderName],
     /// Whether the query belongs to the message and goes to the app.
     pub keeps_query: bool,
     /// Whether a message without a body cannot be one of this provider.

@@ -1,0 +1,176 @@
+//! Secrets by reference: `env:NAME` and `file:/path`.
+//!
+//! The reference may be shown, what it leads to never is; and what is no reference is taken for a secret
+//! that somebody wrote into the file, so it is not shown either.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::words::secret::{Reference, Secret};
+
+/// Where the bytes behind references come from.
+pub trait SecretSource {
+    /// The raw bytes of an environment variable, if it is set.
+    fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>>;
+
+    /// The raw bytes of a file, and who may read it.
+    ///
+    /// # Errors
+    /// Why they cannot be had.
+    fn file(&self, path: &Path) -> Result<SecretFile, Unreadable>;
+}
+
+/// What a file holds.
+pub struct SecretFile {
+    /// Its bytes, as they are.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Whether every user of the machine may read it.
+    pub is_world_readable: bool,
+}
+
+/// Why a file is no secret's file.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// Not a file but a directory, a pipe, a device.
+    NotAFile,
+    /// More than [`FILE_BYTES_MAX`].
+    TooLarge,
+    /// The operating system said no.
+    Io(io::Error),
+}
+
+/// How references are read.
+#[derive(Clone, Copy)]
+pub enum Secrets<'a> {
+    /// They are resolved; a relative file is one beside the configuration, in this folder.
+    From(&'a dyn SecretSource, &'a Path),
+    /// They are not resolved, and placeholders stand in for them.
+    Placeholders,
+}
+
+/// A secret that was found.
+pub struct Resolved {
+    /// The secret.
+    pub secret: Secret,
+    /// What the operator should know about it.
+    pub cautions: Vec<String>,
+}
+
+impl Secrets<'_> {
+    /// Whether placeholders stand in.
+    pub fn are_placeholders(self) -> bool {
+        matches!(self, Self::Placeholders)
+    }
+
+    /// The secret that `text` refers to.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn resolve(self, text: &str) -> Result<Resolved, String> {
+        let target = Target::parse(text)?;
+        let reference = Reference::new(text);
+        let (bytes, is_world_readable) = match self {
+            Self::Placeholders => (Zeroizing::new(PLACEHOLDER.to_vec()), false),
+            Self::From(source, folder) => fetched(source, folder, &target)?,
+        };
+        if bytes.len() < Secret::SHORTEST {
+            return Err(format!(
+                "{text} holds fewer than {} bytes, which can be guessed; use a longer secret",
+                Secret::SHORTEST
+            ));
+        }
+        let mut cautions = Vec::new();
+        if is_world_readable {
+            cautions.push(format!("{text} can be read by every user of this machine"));
+        }
+        if bytes.ends_with(b"\n") {
+            cautions.push(format!(
+                "{text} ends in a newline that is taken for part of the secret"
+            ));
+        }
+        // The bytes are moved, not copied: a copy would not be wiped.
+        let mut bytes = bytes;
+        Ok(Resolved {
+            secret: Secret::new(std::mem::take(&mut *bytes), reference),
+            cautions,
+        })
+    }
+}
+
+enum Target<'t> {
+    Variable(&'t str),
+    File(&'t Path),
+}
+
+impl<'t> Target<'t> {
+    fn parse(text: &'t str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("env:") {
+            // A name of other letters is more likely a secret behind the wrong prefix.
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+            if name.starts_with(is_first) && name.chars().all(is_name) {
+                return Ok(Self::Variable(name));
+            }
+            return Err("does not name an environment variable after `env:`; \
+                        a name has letters, digits and `_`"
+                .to_owned());
+        }
+        match text.strip_prefix("file:") {
+            Some("") => Err("does not name a file after `file:`".to_owned()),
+            Some(path) => Ok(Self::File(Path::new(path))),
+            None => Err(format!(
+                "is not a reference (and is not shown, since it may be the secret itself); \
+                 write {EXPECTED}"
+            )),
+        }
+    }
+}
+
+fn fetched(
+    source: &dyn SecretSource,
+    folder: &Path,
+    target: &Target<'_>,
+) -> Result<(Zeroizing<Vec<u8>>, bool), String> {
+    match target {
+        Target::Variable(name) => source
+            .variable(name)
+            .map(|bytes| (bytes, false))
+            .ok_or_else(|| format!("the environment variable {name} is not set")),
+        Target::File(path) => {
+            let path: PathBuf = folder.join(path);
+            let file = source
+                .file(&path)
+                .map_err(|reason| unreadable(&path, &reason))?;
+            let mut bytes = file.bytes;
+            let kept = without_newline(&bytes).len();
+            bytes.truncate(kept);
+            Ok((bytes, file.is_world_readable))
+        }
+    }
+}
+
+fn unreadable(path: &Path, reason: &Unreadable) -> String {
+    let path = path.display();
+    match reason {
+        Unreadable::NotAFile => format!("{path} is not a regular file"),
+        Unreadable::TooLarge => format!("{path} is larger than 64 KiB, so it is hardly a secret"),
+        Unreadable::Io(error) => format!("{path} cannot be read: {error}"),
+    }
+}
+
+/// Editors and `echo` end a file with one newline; it is no part of the secret, a second one is.
+fn without_newline(bytes: &[u8]) -> &[u8] {
+    match bytes.strip_suffix(b"\n") {
+        Some(rest) => rest.strip_suffix(b"\r").unwrap_or(rest),
+        None => bytes,
+    }
+}
+
+/// Completes "… is expected".
+pub const EXPECTED: &str = "a reference such as \"env:NAME\" or \"file:/path\"";
+/// The most that a secret's file may hold.
+pub const FILE_BYTES_MAX: u64 = 64 << 10;
+/// Long enough for every check of length, and nothing that could be mistaken for a real secret.
+const PLACEHOLDER: &[u8] = b"placeholder-not-a-secret-placeholder";
