@@ -33,7 +33,7 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub struct Message {
     /// The head.
-    pub head: Head,
+    pub head: Arc<Head>,
     /// The body: never decoded, never truncated.
     pub body: Bytes,
 }

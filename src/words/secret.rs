@@ -98,6 +98,11 @@ impl fmt::Debug for Secret {
 // === impl Presented ===
 
 impl Presented {
+    /// Where the secret came from.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
     /// The reference of the secret among `accepted` that `presented` equals.
     ///
     /// Every secret is always tried, so the time tells neither whether nor which one matched.

@@ -13,7 +13,8 @@ use hyper::Uri;
 use ipnet::IpNet;
 
 use crate::rules::provider::Provider;
-use crate::words::secret::{Presented, Secret};
+use crate::rules::provider::hmac::Signer;
+use crate::words::secret::Presented;
 
 /// A whole configuration, checked: every secret is resolved, every bound holds.
 #[derive(Debug)]
@@ -98,8 +99,8 @@ pub struct Route {
     pub max_body: usize,
     /// `same_content = "forward"`: the same content under another delivery id is another event.
     pub same_content_forwards: bool,
-    /// The Standard Webhooks key, decoded.
-    pub sign_with: Option<Secret>,
+    /// Signs what the app receives, keyed with the decoded Standard Webhooks secret.
+    pub sign_with: Option<Signer>,
     /// How fast the app is called, where that is limited.
     pub quota: Option<Quota>,
 }

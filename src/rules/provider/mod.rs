@@ -18,7 +18,7 @@ use hyper::{Method, StatusCode};
 
 use crate::rules::reader::Section;
 use crate::words::message::{Head, Message};
-use crate::words::secret::Secret;
+use crate::words::secret::{Reference, Secret};
 use crate::words::time::Timestamp;
 use crate::words::verdict::{Unverified, Verdict};
 
@@ -41,6 +41,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// # Errors
     /// The reason why the message is not authentic, or not a message of this provider.
     fn verify(&self, message: &Message, now: Timestamp) -> Result<Verdict, Unverified>;
+
+    /// The secrets that can match, by reference.
+    fn secrets(&self) -> Vec<Reference>;
 
     /// How long an event must at least be remembered: as long as the provider may send it again, or a
     /// captured copy would still count as fresh.

@@ -118,6 +118,13 @@ impl Provider for Passworks {
         })
     }
 
+    fn secrets(&self) -> Vec<Reference> {
+        self.keys
+            .iter()
+            .map(|key| key.reference().clone())
+            .collect()
+    }
+
     fn must_remember(&self) -> Duration {
         MUST_REMEMBER
     }

@@ -144,6 +144,13 @@ impl Provider for WalletWerk {
         Ok(self.judge(message, now, facts, signer.reference(), proof))
     }
 
+    fn secrets(&self) -> Vec<Reference> {
+        self.signers
+            .iter()
+            .map(|signer| signer.reference().clone())
+            .collect()
+    }
+
     fn must_remember(&self) -> Duration {
         self.max_age
             .saturating_add(MEMORY_BEYOND_MAX_AGE)

@@ -182,6 +182,16 @@ impl Provider for Wallit {
         })
     }
 
+    fn secrets(&self) -> Vec<Reference> {
+        let keys = self.management.iter().map(|keys| keys.signer.reference());
+        self.path_secrets
+            .iter()
+            .map(Presented::reference)
+            .chain(keys)
+            .cloned()
+            .collect()
+    }
+
     fn must_remember(&self) -> Duration {
         TOKEN_LIFE
     }

@@ -1,0 +1,185 @@
+//! The wiring: a checked configuration becomes a running gateway, and a running gateway comes to its end.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::doors::admin::Admin;
+use crate::doors::server::{self, Server};
+use crate::keepers::ledger::Ledger;
+use crate::keepers::limit::ClientLimiter;
+use crate::keepers::log::{Level, Log};
+use crate::keepers::metrics::Metrics;
+use crate::keepers::store::{Store, StoreError};
+use crate::rules::config::Config;
+use crate::words::time::Clock;
+use crate::work::body::BodyBudget;
+use crate::work::forward::{Forwarder, NoRootCertificates};
+use crate::work::ingest::{Gate, REQUEST_TIME};
+use crate::work::routes::Routes;
+
+/// A running gateway.
+pub struct Gateway {
+    gate: Arc<Gate>,
+    listening: Vec<SocketAddr>,
+    admin_listening: SocketAddr,
+    stop: watch::Sender<bool>,
+    servers: JoinSet<()>,
+    admin: tokio::task::JoinHandle<()>,
+}
+
+/// What a gateway is made of besides its configuration.
+pub struct Parts {
+    /// The durable store.
+    pub store: Arc<dyn Store>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is all told.
+    pub log: Log,
+    /// Where it is all counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be bound.
+    Bind(SocketAddr, io::Error),
+    /// The store cannot be written.
+    Store(StoreError),
+    /// The upstreams' certificates could not be verified.
+    Certificates(NoRootCertificates),
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Binds, and serves from then on.
+    ///
+    /// # Errors
+    /// Why nothing is served.
+    pub async fn start(config: Config, parts: Parts) -> Result<Self, StartError> {
+        let Parts {
+            store,
+            clock,
+            log,
+            metrics,
+        } = parts;
+        let needs_tls = config
+            .routes
+            .iter()
+            .any(|route| route.upstream.scheme_str() == Some("https"));
+        let forwarder = Forwarder::new(needs_tls).map_err(StartError::Certificates)?;
+        let addresses = config.server.listen.clone();
+        let admin_address = config.admin.listen;
+        let listeners = addresses
+            .iter()
+            .map(|address| bind(*address))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (admin_listener, admin_listening) = bind(admin_address)?;
+        let ledger = Ledger::new(store, Arc::clone(&clock));
+        let token = config.admin.token.clone();
+        let (trusted_proxies, client_address_from) = (
+            config.server.trusted_proxies.clone(),
+            config.server.client_address_from,
+        );
+        let clients = ClientLimiter::new(config.client_quota, Arc::clone(&clock));
+        let routes = Routes::new(config, &ledger, &metrics, &clock).map_err(StartError::Store)?;
+        let gate = Arc::new(Gate {
+            routes: ArcSwap::from_pointee(routes),
+            ledger,
+            forwarder,
+            clients,
+            bodies: BodyBudget::new(),
+            clock,
+            log,
+            metrics,
+            trusted_proxies,
+            client_address_from,
+        });
+        let (stop, stopping) = watch::channel(false);
+        let server = Server::new(Arc::clone(&gate));
+        let mut servers = JoinSet::new();
+        let mut listening = Vec::new();
+        for (listener, address) in listeners {
+            listening.push(address);
+            servers.spawn(Arc::clone(&server).serve(listener, stopping.clone()));
+        }
+        let admin = Admin::new(Arc::clone(&gate), token, stopping);
+        Ok(Self {
+            gate,
+            listening,
+            admin_listening,
+            stop,
+            servers,
+            admin: tokio::spawn(admin.serve(admin_listener)),
+        })
+    }
+
+    /// The addresses that senders reach it at.
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// The address that the operator reaches it at.
+    pub fn admin_listening(&self) -> SocketAddr {
+        self.admin_listening
+    }
+
+    /// Drains: takes no new connections, lets what is in flight end, and closes the store. `hurry` ends the
+    /// wait early.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
+        // Everybody who could have gone away by now has.
+        let _ = self.stop.send(true);
+        let drained = async { while self.servers.join_next().await.is_some() {} };
+        let is_drained = tokio::select! {
+            () = drained => true,
+            () = hurry => false,
+            () = tokio::time::sleep(DRAIN_TIME) => false,
+        };
+        if !is_drained {
+            self.gate.log.say(
+                Level::Warn,
+                "stopped before everything in flight had ended",
+                &[("in_flight", &self.gate.ledger.in_flight())],
+            );
+        }
+        self.servers.shutdown().await;
+        self.admin.abort();
+        let store = Arc::clone(self.gate.ledger.store());
+        // Closing waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+/// No request takes longer than this.
+const DRAIN_TIME: Duration = REQUEST_TIME;
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = server::bind(address).map_err(|error| StartError::Bind(address, error))?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| StartError::Bind(address, error))?;
+    Ok((listener, bound))
+}
+
+// === impl StartError ===
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Store(error) => write!(f, "the store cannot be used: {error}"),
+            Self::Certificates(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,5 @@
+//! The doors: sockets, the command line, and the wiring of everything else.
+
+pub mod admin;
+pub mod gateway;
+pub mod server;

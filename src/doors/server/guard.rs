@@ -1,0 +1,387 @@
+//! A thin guard between a sender's socket and hyper.
+//!
+//! It holds back each head until it is complete, has it checked by [`framing`], and lets hyper see only heads
+//! about which no two parsers differ. It counts the body of a request with a length, so that it knows where
+//! the next head begins; after a chunked body or a refused head nothing more is let through, and the
+//! connection ends with the answer.
+//!
+//! A refused head is replaced by a harmless stand-in, and its [`HeadNote`] says why: so the refusal takes
+//! the same way as every answer, in order, with its outcome, its metric and its log line.
+//!
+//! The guard also keeps the deadlines that belong to a socket: for the first byte and the whole head, for
+//! idling between requests, and for a peer that does not read its answer. At the end it reads on for a
+//! moment, so that an answer given before the body was read is not lost to a reset.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use crate::rules::framing::{self, BodyLength, Flaw, HEAD_BYTES_MAX};
+use crate::work::ingest::HeadNote;
+
+/// A whole head, first byte included, has this long to arrive.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// A connection may idle this long between requests.
+pub const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// A peer must take some of its answer within this time.
+pub const WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// After an early answer what still arrives is read for this long at the most.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// After an early answer at most so many bytes are read.
+pub const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What the guard notes of each head, for the one who answers it; in the order of the requests.
+#[derive(Clone, Default)]
+pub struct Notes(Arc<Mutex<VecDeque<HeadNote>>>);
+
+/// A guarded socket.
+pub struct Guard<S> {
+    socket: S,
+    notes: Notes,
+    /// Bytes of heads that were read and not yet passed on.
+    waiting: Vec<u8>,
+    /// How many of `waiting` may be passed on.
+    cleared: usize,
+    next: Next,
+    reading: Deadline,
+    writing: Deadline,
+    lingered: usize,
+    is_write_shut: bool,
+}
+
+/// What comes next on the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// A head.
+    Head,
+    /// So many bytes of body.
+    Body(u64),
+    /// A chunked body; where it ends is for hyper to know.
+    Chunked,
+    /// Nothing that is let through.
+    Nothing,
+}
+
+/// A moment after which waiting is given up.
+struct Deadline {
+    sleep: Pin<Box<Sleep>>,
+    is_set: bool,
+}
+
+// === impl Notes ===
+
+impl Notes {
+    /// The note of the next request.
+    pub fn take(&self) -> Option<HeadNote> {
+        self.queue().pop_front()
+    }
+
+    fn put(&self, note: HeadNote) {
+        self.queue().push_back(note);
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<HeadNote>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Guard ===
+
+impl<S> Guard<S> {
+    /// Guards `socket`.
+    pub fn new(socket: S) -> Self {
+        let mut reading = Deadline::new();
+        reading.set(HEAD_TIME);
+        Self {
+            socket,
+            notes: Notes::default(),
+            waiting: Vec::new(),
+            cleared: 0,
+            next: Next::Head,
+            reading,
+            writing: Deadline::new(),
+            lingered: 0,
+            is_write_shut: false,
+        }
+    }
+
+    /// Where the notes of this connection are found.
+    pub fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
+    /// Clears the head in `waiting`, if it is complete; refuses it, if it never will be or is flawed.
+    fn judge(&mut self) -> bool {
+        // An empty line before a request line is to be ignored (RFC 9112, 2.2).
+        if self.waiting.starts_with(b"\r\n") {
+            self.waiting.drain(..2);
+        }
+        let end = match framing::head_end(&self.waiting) {
+            Ok(None) => return false,
+            Ok(Some(end)) => end,
+            Err(flaw) => {
+                self.refuse(flaw);
+                return true;
+            }
+        };
+        match framing::check(&self.waiting[..end]) {
+            Ok(length) => {
+                self.notes.put(HeadNote { length, flaw: None });
+                self.cleared = end;
+                self.next = match length {
+                    BodyLength::Unstated | BodyLength::Exact(0) => Next::Head,
+                    BodyLength::Exact(bytes) => Next::Body(bytes),
+                    BodyLength::Chunked => Next::Chunked,
+                };
+                // The clock of the next head starts anew.
+                self.reading.set(IDLE_TIME);
+            }
+            Err(flaw) => self.refuse(flaw),
+        }
+        true
+    }
+
+    /// Puts a stand-in in the place of a head that is not passed on; nothing comes after it.
+    fn refuse(&mut self, flaw: Flaw) {
+        let (method, target) = framing::method_and_target(&self.waiting).unwrap_or(("POST", "/"));
+        let stand_in =
+            format!("{method} {target} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
+        self.notes.put(HeadNote {
+            length: BodyLength::Unstated,
+            flaw: Some(flaw),
+        });
+        self.waiting = stand_in.into_bytes();
+        self.cleared = self.waiting.len();
+        self.next = Next::Nothing;
+        self.reading.clear();
+    }
+
+    /// Passes on what is cleared of `waiting`; `false` if there is nothing.
+    fn pass_on(&mut self, into: &mut ReadBuf<'_>) -> bool {
+        let of_body = match self.next {
+            Next::Body(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            Next::Chunked => usize::MAX,
+            Next::Head | Next::Nothing => 0,
+        };
+        let bytes = self
+            .cleared
+            .saturating_add(of_body)
+            .min(self.waiting.len())
+            .min(into.remaining());
+        if bytes == 0 {
+            return false;
+        }
+        into.put_slice(&self.waiting[..bytes]);
+        self.waiting.drain(..bytes);
+        let of_head = bytes.min(self.cleared);
+        self.cleared -= of_head;
+        self.count_body(bytes - of_head);
+        true
+    }
+
+    fn count_body(&mut self, bytes: usize) {
+        if let Next::Body(left) = self.next {
+            let left = left.saturating_sub(bytes as u64);
+            self.next = match left {
+                0 => Next::Head,
+                left => Next::Body(left),
+            };
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// Reads more of a head into `waiting`; the number of bytes, 0 at the end of the stream.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let before = self.waiting.len();
+        self.waiting.resize(before + READ_BYTES, 0);
+        let mut into = ReadBuf::new(&mut self.waiting[before..]);
+        let polled = Pin::new(&mut self.socket).poll_read(context, &mut into);
+        let read = into.filled().len();
+        self.waiting.truncate(before + read);
+        ready!(polled)?;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Body bytes go straight from the socket to hyper, but no byte of what follows them.
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let limit = match self.next {
+            Next::Body(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            Next::Chunked | Next::Head | Next::Nothing => usize::MAX,
+        };
+        let room = limit.min(into.remaining());
+        let mut part = ReadBuf::new(into.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        into.advance(read);
+        self.count_body(read);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads and drops what still arrives, within bounds.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; READ_BYTES];
+        loop {
+            let mut into = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut self.socket).poll_read(context, &mut into) {
+                Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                    self.lingered += into.filled().len();
+                    if self.lingered > LINGER_BYTES_MAX {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.reading.poll(context),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.pass_on(into) {
+                return Poll::Ready(Ok(()));
+            }
+            match this.next {
+                Next::Head => {}
+                Next::Body(_) | Next::Chunked => return this.poll_body(context, into),
+                Next::Nothing => return Poll::Ready(Ok(())),
+            }
+            if !this.waiting.is_empty() && this.judge() {
+                continue;
+            }
+            let is_idle = this.waiting.is_empty();
+            match this.poll_fill(context)? {
+                // A head that is cut off is no request; there is nobody left to answer.
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) if is_idle => this.reading.set(HEAD_TIME),
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    ready!(this.reading.poll(context));
+                    match is_idle {
+                        true => return Poll::Ready(Ok(())),
+                        false => this.refuse(Flaw::TooSlow),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.socket).poll_write(context, bytes);
+        this.writing.watch(context, polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
+        this.writing.watch(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.socket).poll_flush(context);
+        this.writing.watch(context, polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_write_shut {
+            let polled = Pin::new(&mut this.socket).poll_shutdown(context);
+            ready!(this.writing.watch(context, polled))?;
+            this.is_write_shut = true;
+            this.reading.set(LINGER_TIME);
+        }
+        match this.next {
+            // Between requests nothing is unread.
+            Next::Head if this.waiting.is_empty() => Poll::Ready(Ok(())),
+            Next::Head | Next::Body(_) | Next::Chunked | Next::Nothing => {
+                this.poll_linger(context).map(Ok)
+            }
+        }
+    }
+}
+
+// === impl Deadline ===
+
+impl Deadline {
+    fn new() -> Self {
+        Self {
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_set: false,
+        }
+    }
+
+    fn set(&mut self, from_now: Duration) {
+        self.sleep.as_mut().reset(Instant::now() + from_now);
+        self.is_set = true;
+    }
+
+    fn clear(&mut self) {
+        self.is_set = false;
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self.is_set {
+            true => self.sleep.as_mut().poll(context),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Starts with the first write that has to wait, and ends with the first that has not.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.clear();
+            return polled;
+        }
+        if !self.is_set {
+            self.set(WRITE_TIME);
+        }
+        ready!(self.poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// One read of a head; nearly every head with a small body fits.
+const READ_BYTES: usize = 4096;
+
+const _: () = assert!(READ_BYTES <= HEAD_BYTES_MAX);

@@ -1,0 +1,219 @@
+//! The listener for senders: accepts connections, within bounds, and has each served.
+
+pub mod guard;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::doors::server::guard::Guard;
+use crate::keepers::log::Level;
+use crate::rules::client::ClientKey;
+use crate::rules::framing::{BodyLength, FIELDS_MAX, Flaw, HEAD_BYTES_MAX};
+use crate::work::ingest::{Gate, HeadNote};
+
+/// Connections of all senders at one time; further ones wait in the system's queue.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Connections of one client at one time; further ones are closed at once. Trusted proxies are exempt.
+pub const CLIENT_CONNECTIONS_MAX: usize = 256;
+
+/// After a failed accept (no descriptors left, mostly) this long is waited.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Serves senders until told to stop.
+pub struct Server {
+    gate: Arc<Gate>,
+    places: Arc<Semaphore>,
+    by_client: Arc<ByClient>,
+}
+
+/// Connections by client.
+#[derive(Default)]
+struct ByClient(Mutex<HashMap<ClientKey, usize>>);
+
+/// A connection's place among all and among its client's.
+struct Place {
+    by_client: Arc<ByClient>,
+    client: Option<ClientKey>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Binds a listener; an IPv6 one takes IPv6 only, so that both families can be named side by side.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() && address.ip() != IpAddr::from([0u16; 8]) {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the old process's connections to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+// === impl Server ===
+
+impl Server {
+    /// A server before `gate`.
+    pub fn new(gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self {
+            gate,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            by_client: Arc::default(),
+        })
+    }
+
+    /// Accepts on `listener` until `stop` changes, then has what is in flight finish.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.places).acquire_owned() => permit,
+                _ = stop.changed() => break,
+            };
+            let Ok(permit) = permit else {
+                break;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.changed() => break,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    if let Some(place) = self.place(peer.ip(), permit) {
+                        let server = Arc::clone(&self);
+                        connections.spawn(server.connection(
+                            socket,
+                            peer.ip(),
+                            place,
+                            stop.clone(),
+                        ));
+                    }
+                }
+                Err(error) => {
+                    self.gate.log.say(
+                        Level::Error,
+                        "a connection could not be accepted",
+                        &[("error", &error)],
+                    );
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        socket: TcpStream,
+        peer: IpAddr,
+        _place: Place,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        self.gate.metrics.connections.inc();
+        // An answer is one small packet; waiting for more to send with it only delays it.
+        let _ = socket.set_nodelay(true);
+        let guarded = Guard::new(socket);
+        let notes = guarded.notes();
+        let service = service_fn(|request| {
+            // hyper sees only heads that the guard passed on, each with a note.
+            let note = notes.take().unwrap_or(HeadNote {
+                length: BodyLength::Unstated,
+                flaw: Some(Flaw::RequestLine),
+            });
+            let gate = Arc::clone(&self.gate);
+            async move { Ok::<_, Infallible>(gate.answer(request, peer, note).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The guard keeps the time of heads and of idling.
+            .header_read_timeout(None)
+            .max_headers(FIELDS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX * 2)
+            .half_close(false)
+            .serve_connection(TokioIo::new(guarded), service);
+        tokio::pin!(connection);
+        let is_done = tokio::select! {
+            _ = connection.as_mut() => true,
+            _ = stop.changed() => false,
+        };
+        if !is_done {
+            connection.as_mut().graceful_shutdown();
+            // What ends a connection early (a reset, a broken chunk) has been answered as far as it could be.
+            let _ = connection.await;
+        }
+        self.gate.metrics.connections.dec();
+    }
+
+    /// A place for a connection of `peer`, unless it has too many already.
+    fn place(&self, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+        let peer = peer.to_canonical();
+        let is_proxy = self
+            .gate
+            .trusted_proxies
+            .iter()
+            .any(|net| net.contains(&peer));
+        let client = (!is_proxy).then(|| ClientKey::from(peer));
+        if let Some(client) = client {
+            let mut counts = self.by_client.counts();
+            let count = counts.entry(client).or_default();
+            if *count >= CLIENT_CONNECTIONS_MAX {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place {
+            by_client: Arc::clone(&self.by_client),
+            client,
+            _permit: permit,
+        })
+    }
+}
+
+// === impl ByClient ===
+
+impl ByClient {
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<ClientKey, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(client) = self.client else {
+            return;
+        };
+        let mut counts = self.by_client.counts();
+        if let Some(count) = counts.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&client);
+            }
+        }
+    }
+}

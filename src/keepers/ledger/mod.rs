@@ -1,0 +1,329 @@
+//! The ledger answers one question, "may I process this?", and hands out a claim as the answer.
+//!
+//! What is settled stands in a [`Store`]; what is being processed stands here, in memory, since a claim
+//! that outlives its process would block every retry. The ledger never sees a body and never decides what
+//! becomes of a duplicate.
+//!
+//! # Why a claim is a value
+//! Only [`Ledger::claim`] makes one, and it ends in exactly one of two ways: it is settled, which moves it
+//! into the store's writer where no waiter can cancel it, or it is dropped, which releases the event for
+//! whoever waits. So a failure, a timeout, a cancelled task and a panic all release, and none of them can
+//! leave an event marked as seen that the app never got.
+
+mod conflicts;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::keepers::ledger::conflicts::Conflicts;
+use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
+use crate::words::identity::{Key, Keys};
+use crate::words::time::{Clock, Timestamp};
+
+/// Claims in memory over a durable store of settled events.
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    in_flight: Mutex<HashMap<(ShelfId, Key), Flight>>,
+    waiting: AtomicUsize,
+    conflicts: Conflicts,
+}
+
+/// The right to process one event. Dropping it releases the event.
+#[must_use = "a claim that is dropped is released"]
+pub struct Claim {
+    ledger: Arc<Ledger>,
+    shelf: ShelfId,
+    keys: Keys,
+    is_held: bool,
+}
+
+/// The answer to "may I process this?".
+#[must_use]
+pub enum Claimed {
+    /// Nobody did; the event is yours.
+    First(Claim),
+    /// It is settled.
+    Duplicate(Duplicate),
+    /// Somebody else is at it, and was not done in time.
+    InFlight,
+    /// The ledger cannot be asked.
+    Unavailable,
+}
+
+/// In what way a settled event came again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplicate {
+    /// Under its own id, or where ids play no part: a retry.
+    Retry,
+    /// Its content came under another id: a replay attack, or two subscriptions of one endpoint.
+    Content,
+}
+
+/// How long a claimant may wait for another.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// When an answer must be there.
+    pub until: Instant,
+    /// What processing takes at the most; with less time left an event is not taken over.
+    pub work: Duration,
+}
+
+/// A settle that is under way. Dropping it cancels nothing.
+#[must_use]
+pub struct Settling(oneshot::Receiver<Result<(), StoreError>>);
+
+/// Somebody's claim: whoever waits for its end holds a receiver of this sender, which is dropped with it.
+#[derive(Default)]
+struct Flight(Option<watch::Sender<()>>);
+
+/// Claimants that wait for others at one time; each holds a request. Beyond it they are not made to wait.
+pub const WAITING_MAX: usize = 4096;
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// A ledger over `store`.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            clock,
+            in_flight: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            conflicts: Conflicts::new(),
+        })
+    }
+
+    /// The shelf of a route, made if it is new. It may wait for the disk: for the start only.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
+        self.store.shelf(route, keep)
+    }
+
+    /// The store below, for its health and its figures.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Asks for the right to process the event with these keys.
+    ///
+    /// Whoever is not first waits for the one who is, without holding anything that others need: if that
+    /// one settles, this is a duplicate; if it fails, one of those who wait takes over, provided that there
+    /// is time for the work.
+    pub async fn claim(
+        self: &Arc<Self>,
+        shelf: ShelfId,
+        keys: Keys,
+        patience: Patience,
+    ) -> Claimed {
+        let mut has_waited = false;
+        loop {
+            match self.look(shelf, keys) {
+                Look::Mine(claim) if has_waited && !patience.is_enough() => {
+                    drop(claim);
+                    return Claimed::InFlight;
+                }
+                Look::Mine(claim) => return Claimed::First(claim),
+                Look::Unsure(claim) => match self.read(shelf, keys).await {
+                    Ok(found) if found.content || found.id => {
+                        drop(claim);
+                        return Claimed::Duplicate(Duplicate::of(keys, found));
+                    }
+                    Ok(_) => return Claimed::First(claim),
+                    Err(_) => return Claimed::Unavailable,
+                },
+                Look::Settled(found) => return Claimed::Duplicate(Duplicate::of(keys, found)),
+                Look::Unavailable => return Claimed::Unavailable,
+                Look::Taken(end) => {
+                    if !self.wait(end, patience.until).await {
+                        return Claimed::InFlight;
+                    }
+                    has_waited = true;
+                }
+            }
+        }
+    }
+
+    /// Whether this delivery id was seen with other content lately; remembers it with this content.
+    ///
+    /// Best effort, from a memory of fixed size: it is for the operator's eyes and decides nothing.
+    pub fn is_id_conflict(&self, shelf: ShelfId, delivery_id: &str, content: Key) -> bool {
+        self.conflicts.note(shelf, delivery_id, content)
+    }
+
+    /// Events that are being processed right now, by key.
+    pub fn in_flight(&self) -> usize {
+        self.flights().len()
+    }
+
+    /// One look under the lock: the store shows a settled key before its flight is taken off the map, so
+    /// between the two no event is neither settled nor in flight.
+    fn look(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Look {
+        let mut flights = self.flights();
+        for key in keys.iter() {
+            if let Some(flight) = flights.get_mut(&(shelf, key)) {
+                return Look::Taken(flight.subscribe());
+            }
+        }
+        let probe = self.store.probe(shelf, &keys, self.clock.now());
+        match probe {
+            Probe::Known(found) => return Look::Settled(found),
+            Probe::Unavailable => return Look::Unavailable,
+            Probe::Absent | Probe::MustRead => {}
+        }
+        for key in keys.iter() {
+            flights.insert((shelf, key), Flight::default());
+        }
+        let claim = Claim {
+            ledger: Arc::clone(self),
+            shelf,
+            keys,
+            is_held: true,
+        };
+        match probe {
+            Probe::MustRead => Look::Unsure(claim),
+            Probe::Absent | Probe::Known(_) | Probe::Unavailable => Look::Mine(claim),
+        }
+    }
+
+    /// The exact answer, from the disk.
+    async fn read(&self, shelf: ShelfId, keys: Keys) -> Result<Found, StoreError> {
+        let store = Arc::clone(&self.store);
+        let now = self.clock.now();
+        tokio::task::spawn_blocking(move || store.look_up(shelf, &keys, now))
+            .await
+            .unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    /// Waits for the end of somebody's claim; `false` if it did not come in time or too many wait.
+    async fn wait(&self, mut end: watch::Receiver<()>, until: Instant) -> bool {
+        struct Place<'a>(&'a AtomicUsize);
+        impl Drop for Place<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let others = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _place = Place(&self.waiting);
+        // An error is the sender's end, which is what is waited for; nothing is ever sent.
+        others < WAITING_MAX && tokio::time::timeout_at(until, end.changed()).await.is_ok()
+    }
+
+    fn end(&self, shelf: ShelfId, keys: &Keys) {
+        let mut flights = self.flights();
+        for key in keys.iter() {
+            flights.remove(&(shelf, key));
+        }
+    }
+
+    /// The map holds no invariant that a panic could break half-way, so a poisoned lock is taken all the same.
+    fn flights(&self) -> MutexGuard<'_, HashMap<(ShelfId, Key), Flight>> {
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// The keys of the claimed event.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Settles the event as of `at`: from here on it is the store's writer that ends the claim, whatever
+    /// becomes of the caller.
+    pub fn settle(mut self, at: Timestamp) -> Settling {
+        self.is_held = false;
+        let (done, settling) = oneshot::channel();
+        let (ledger, shelf, keys) = (Arc::clone(&self.ledger), self.shelf, self.keys);
+        self.ledger.store.settle(
+            shelf,
+            keys,
+            at,
+            Box::new(move |result| {
+                ledger.end(shelf, &keys);
+                // Nobody may be waiting any more; the event is settled all the same.
+                let _ = done.send(result);
+            }),
+        );
+        Settling(settling)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.is_held {
+            self.ledger.end(self.shelf, &self.keys);
+        }
+    }
+}
+
+// === impl Settling ===
+
+impl Settling {
+    /// Waits until the event is synced to disk, at most `limit`.
+    ///
+    /// # Errors
+    /// If it could not be written, or not in time. The store goes on trying by itself.
+    pub async fn synced(self, limit: Duration) -> Result<(), StoreError> {
+        match tokio::time::timeout(limit, self.0).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError::Closed),
+            Err(_) => Err(StoreError::Unavailable),
+        }
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    fn subscribe(&mut self) -> watch::Receiver<()> {
+        self.0
+            .get_or_insert_with(|| watch::channel(()).0)
+            .subscribe()
+    }
+}
+
+// === impl Duplicate ===
+
+impl Duplicate {
+    /// The value of the metric's `kind` label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Retry => "duplicate",
+            Self::Content => "duplicate_content",
+        }
+    }
+
+    fn of(keys: Keys, found: Found) -> Self {
+        match found.content && keys.id.is_some() && !found.id {
+            true => Self::Content,
+            false => Self::Retry,
+        }
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn is_enough(&self) -> bool {
+        Instant::now() + self.work <= self.until
+    }
+}
+
+enum Look {
+    Mine(Claim),
+    Unsure(Claim),
+    Settled(Found),
+    Taken(watch::Receiver<()>),
+    Unavailable,
+}

@@ -1,0 +1,419 @@
+//! Every metric there is, in one table.
+//!
+//! Labels come from configured names and fixed enums only: nothing that a sender writes can mint a series.
+//! The handles of a route are made once, when the route is, so that counting costs an addition.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::keepers::ledger::Duplicate;
+use crate::words::outcome::Outcome;
+use crate::words::secret::Reference;
+
+/// What the label `route` says of a request that belongs to none.
+pub const NO_ROUTE: &str = "unknown";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The metrics of the whole process.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Labels, Counter>,
+    attempts: Family<Labels, Counter>,
+    duplicates: Family<Labels, Counter>,
+    id_conflicts: Family<Labels, Counter>,
+    consecutive_refusals: Family<Labels, Gauge>,
+    consecutive_unauthentic: Family<Labels, Gauge>,
+    last_event: Family<Labels, Gauge>,
+    secret_matches: Family<Labels, Counter>,
+    header_corrections: Family<Labels, Counter>,
+    delivery_ids_ignored: Family<Labels, Counter>,
+    undated: Family<Labels, Counter>,
+    unmatched: RequestCounters,
+    /// From the complete head to the answer.
+    pub request_seconds: Histogram,
+    /// From an attempt's start to its end.
+    pub upstream_seconds: Histogram,
+    /// One commit of the store, sync included.
+    pub store_commit_seconds: Histogram,
+    /// 1 while the store can be used.
+    pub store_up: Gauge,
+    /// Keys that the ledger remembers.
+    pub ledger_keys: Gauge,
+    /// Settled keys that could not be written yet.
+    pub ledger_unwritten: Gauge,
+    /// Rows of the store that could not be read.
+    pub store_damaged_rows: Gauge,
+    /// Times the store was closed after a fault.
+    pub store_faults: Gauge,
+    /// 1 while the wall clock is not believed, so that nothing expires.
+    pub clock_suspect: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Log lines that were dropped.
+    pub log_lines_dropped: Gauge,
+}
+
+/// A route's handles.
+pub struct RouteMetrics {
+    requests: RequestCounters,
+    attempts: [Counter; AttemptResult::LABELS.len()],
+    retries: Counter,
+    content_duplicates: Counter,
+    /// An id came with other content.
+    pub id_conflicts: Counter,
+    /// Authentic events in a row that were refused.
+    pub consecutive_refusals: Gauge,
+    /// Requests in a row that could not be verified.
+    pub consecutive_unauthentic: Gauge,
+    /// Headers that were rewritten from the signed body.
+    pub header_corrections: Counter,
+    /// Delivery ids that were too long or no text.
+    pub delivery_ids_ignored: Counter,
+    /// Events without a time, so that their freshness could not be judged.
+    pub undated: Counter,
+    secret_matches: HashMap<Reference, Counter>,
+    last_event: Gauge,
+    last_event_at_millis: AtomicU64,
+    has_event: AtomicBool,
+}
+
+/// How an attempt at the app ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// 2xx.
+    Delivered,
+    /// Another status.
+    Status,
+    /// No connection, or a broken answer.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+}
+
+struct RequestCounters([Counter; Outcome::LABELS.len()]);
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// A registry with every metric in it.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("passgate");
+        let requests = family(&mut registry, "requests", "Requests by how they ended");
+        let attempts = family(
+            &mut registry,
+            "attempts",
+            "Attempts at the app by how they ended",
+        );
+        let duplicates = family(
+            &mut registry,
+            "duplicates",
+            "Events that were settled before",
+        );
+        let id_conflicts = family(
+            &mut registry,
+            "id_conflict",
+            "Delivery ids that came with other content",
+        );
+        let consecutive_refusals = family(
+            &mut registry,
+            "consecutive_refusals",
+            "Authentic events refused in a row; WalletWerk disables an endpoint after 10",
+        );
+        let consecutive_unauthentic = family(
+            &mut registry,
+            "consecutive_unauthentic",
+            "Requests in a row that could not be verified; after successes a sign of a changed secret",
+        );
+        let last_event = family(
+            &mut registry,
+            "last_event_seconds",
+            "Seconds since the last authentic event, or since the start",
+        );
+        let secret_matches = family(
+            &mut registry,
+            "secret_matches",
+            "Verified requests by the secret that matched; an old one at rest can go",
+        );
+        let header_corrections = family(
+            &mut registry,
+            "header_corrections",
+            "Headers rewritten from the signed body",
+        );
+        let delivery_ids_ignored = family(
+            &mut registry,
+            "delivery_ids_ignored",
+            "Delivery ids that were too long or no text",
+        );
+        let undated = family(
+            &mut registry,
+            "undated_events",
+            "Events without a time of their own",
+        );
+        let unmatched = RequestCounters::new(&requests, NO_ROUTE);
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let store_up = gauge("store_up", "1 while the store can be used");
+        let ledger_keys = gauge("ledger_keys", "Keys that the ledger remembers");
+        let ledger_unwritten = gauge(
+            "ledger_unwritten_keys",
+            "Settled keys that could not be written yet",
+        );
+        let store_damaged_rows = gauge(
+            "store_damaged_rows",
+            "Rows of the store that could not be read",
+        );
+        let store_faults = gauge("store_faults", "Times the store was closed after a fault");
+        let clock_suspect = gauge(
+            "clock_suspect",
+            "1 while the wall clock is not believed and nothing expires",
+        );
+        let connections = gauge("connections", "Open connections of senders");
+        let log_lines_dropped = gauge(
+            "log_lines_dropped",
+            "Log lines that were dropped because nobody read them",
+        );
+        let mut histogram = |name: &str, help: &str| {
+            let histogram = Histogram::new(BUCKETS);
+            registry.register(name, help, histogram.clone());
+            histogram
+        };
+        let request_seconds = histogram("request_seconds", "From the complete head to the answer");
+        let upstream_seconds = histogram("upstream_seconds", "One attempt at the app");
+        let store_commit_seconds = histogram(
+            "store_commit_seconds",
+            "One commit of the store, sync included",
+        );
+        Self {
+            registry,
+            requests,
+            attempts,
+            duplicates,
+            id_conflicts,
+            consecutive_refusals,
+            consecutive_unauthentic,
+            last_event,
+            secret_matches,
+            header_corrections,
+            delivery_ids_ignored,
+            undated,
+            unmatched,
+            request_seconds,
+            upstream_seconds,
+            store_commit_seconds,
+            store_up,
+            ledger_keys,
+            ledger_unwritten,
+            store_damaged_rows,
+            store_faults,
+            clock_suspect,
+            connections,
+            log_lines_dropped,
+        }
+    }
+
+    /// The handles of a route; `secrets` are the references that can match on it.
+    pub fn route(&self, name: &str, secrets: &[Reference], since_start: Duration) -> RouteMetrics {
+        let of_route = || vec![("route", name.to_owned())];
+        let and = |label: &'static str, value: &str| {
+            vec![("route", name.to_owned()), (label, value.to_owned())]
+        };
+        RouteMetrics {
+            requests: RequestCounters::new(&self.requests, name),
+            attempts: AttemptResult::LABELS
+                .map(|label| self.attempts.get_or_create_owned(&and("result", label))),
+            retries: self
+                .duplicates
+                .get_or_create_owned(&and("kind", Duplicate::Retry.label())),
+            content_duplicates: self
+                .duplicates
+                .get_or_create_owned(&and("kind", Duplicate::Content.label())),
+            id_conflicts: self.id_conflicts.get_or_create_owned(&of_route()),
+            consecutive_refusals: self.consecutive_refusals.get_or_create_owned(&of_route()),
+            consecutive_unauthentic: self
+                .consecutive_unauthentic
+                .get_or_create_owned(&of_route()),
+            header_corrections: self.header_corrections.get_or_create_owned(&of_route()),
+            delivery_ids_ignored: self.delivery_ids_ignored.get_or_create_owned(&of_route()),
+            undated: self.undated.get_or_create_owned(&of_route()),
+            secret_matches: secrets
+                .iter()
+                .map(|secret| {
+                    let labels = and("secret", secret.as_str());
+                    let counter = self.secret_matches.get_or_create_owned(&labels);
+                    (secret.clone(), counter)
+                })
+                .collect(),
+            last_event: self.last_event.get_or_create_owned(&of_route()),
+            last_event_at_millis: AtomicU64::new(millis(since_start)),
+            has_event: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts a request that belongs to no route.
+    pub fn count_unmatched(&self, outcome: Outcome) {
+        self.unmatched.count(outcome);
+    }
+
+    /// The text that Prometheus reads.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// === impl RouteMetrics ===
+
+impl RouteMetrics {
+    /// Counts a request.
+    pub fn count(&self, outcome: Outcome) {
+        self.requests.count(outcome);
+    }
+
+    /// Counts an attempt at the app.
+    pub fn count_attempt(&self, result: AttemptResult) {
+        // One counter for each result: a test holds the places against the table.
+        if let Some(counter) = self.attempts.get(result.index()) {
+            counter.inc();
+        }
+    }
+
+    /// Counts an event that came again.
+    pub fn count_duplicate(&self, kind: Duplicate) {
+        match kind {
+            Duplicate::Retry => self.retries.inc(),
+            Duplicate::Content => self.content_duplicates.inc(),
+        };
+    }
+
+    /// Counts a verified request by the secret that matched.
+    pub fn count_secret(&self, secret: &Reference) {
+        if let Some(counter) = self.secret_matches.get(secret) {
+            counter.inc();
+        }
+    }
+
+    /// An authentic event is there, now.
+    pub fn note_event(&self, since_start: Duration) {
+        self.last_event_at_millis
+            .store(millis(since_start), Ordering::Relaxed);
+        self.has_event.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was an authentic event since the start.
+    pub fn had_event(&self) -> bool {
+        self.has_event.load(Ordering::Relaxed)
+    }
+
+    /// Works out the gauges that grow by themselves.
+    pub fn refresh(&self, since_start: Duration) {
+        let since =
+            millis(since_start).saturating_sub(self.last_event_at_millis.load(Ordering::Relaxed));
+        self.last_event
+            .set(i64::try_from(since / 1000).unwrap_or(i64::MAX));
+    }
+}
+
+// === impl AttemptResult ===
+
+impl AttemptResult {
+    /// Every label, at its index.
+    pub const LABELS: [&'static str; 4] = ["delivered", "status", "unreachable", "timeout"];
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Delivered => 0,
+            Self::Status => 1,
+            Self::Unreachable => 2,
+            Self::Timeout => 3,
+        }
+    }
+}
+
+// === impl RequestCounters ===
+
+impl RequestCounters {
+    fn new(requests: &Family<Labels, Counter>, route: &str) -> Self {
+        Self(Outcome::LABELS.map(|outcome| {
+            requests.get_or_create_owned(&vec![
+                ("route", route.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ])
+        }))
+    }
+
+    fn count(&self, outcome: Outcome) {
+        if let Some(counter) = self.0.get(outcome.index()) {
+            counter.inc();
+        }
+    }
+}
+
+fn family<M>(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, M>
+where
+    M: Default + Clone,
+    Family<Labels, M>: prometheus_client::registry::Metric,
+{
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Seconds: from an event that never left memory to the longest that a provider waits.
+const BUCKETS: [f64; 14] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 25.0,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_has_its_series_before_anything_happens_and_no_others() {
+        let metrics = Metrics::new();
+        let secrets = [Reference::new("env:KEY")];
+        let route = metrics.route("r", &secrets, Duration::ZERO);
+        route.count(Outcome::Duplicate);
+        route.count_duplicate(Duplicate::Content);
+        route.count_attempt(AttemptResult::Timeout);
+        route.count_secret(&Reference::new("env:KEY"));
+        route.count_secret(&Reference::new("env:OTHER"));
+        route.refresh(Duration::from_secs(7));
+        let text = metrics.encode();
+        for line in [
+            r#"passgate_requests_total{route="r",outcome="duplicate"} 1"#,
+            r#"passgate_requests_total{route="r",outcome="forwarded"} 0"#,
+            r#"passgate_duplicates_total{route="r",kind="duplicate_content"} 1"#,
+            r#"passgate_attempts_total{route="r",result="timeout"} 1"#,
+            r#"passgate_secret_matches_total{route="r",secret="env:KEY"} 1"#,
+            r#"passgate_last_event_seconds{route="r"} 7"#,
+            r#"passgate_requests_total{route="unknown",outcome="no_route"} 0"#,
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("env:OTHER"));
+    }
+}

@@ -1,0 +1,249 @@
+//! Takes a clean event to the app: one attempt, one honest result.
+//!
+//! An answer counts once all of it is there: a status whose body is cut off, a reset, an unasked `101` are
+//! broken answers, never a success. Redirects are not followed. Of the answer's body at most 64 KiB are
+//! read; the rest of a longer one is not waited for, and its connection is not used again.
+
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tower_service::Service;
+
+use crate::keepers::event::{Clean, Event};
+use crate::keepers::metrics::AttemptResult;
+use crate::rules::clean::Attempt;
+
+/// Bytes of the app's answer that go back to the provider.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Connecting takes no longer than this, name and TLS included in the route's `timeout` all the same.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Upstreams close idle connections after 5 s (Node's default); 4 s keeps us on the safe side.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Idle connections kept per upstream.
+const IDLE_MAX: usize = 256;
+
+/// `Retry-After` of the app is believed up to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The pooled client to all upstreams.
+#[derive(Clone)]
+pub struct Forwarder {
+    client: Client<HttpsConnector<HttpConnector<CheckedResolver>>, Full<Bytes>>,
+}
+
+/// How one attempt ended.
+#[derive(Debug)]
+pub enum Attempted {
+    /// The app answered, and the answer arrived whole.
+    Answered(AppAnswer),
+    /// There was no connection, or what came over it was no whole answer.
+    Broken(String),
+    /// Nothing whole came within the route's `timeout`. The app may have acted all the same.
+    TimedOut,
+}
+
+/// What is kept of the app's answer.
+#[derive(Debug)]
+pub struct AppAnswer {
+    /// The status as the app sent it.
+    pub status: StatusCode,
+    /// `Content-Type`.
+    pub content_type: Option<HeaderValue>,
+    /// `Retry-After`, where it was a number of seconds.
+    pub retry_after: Option<Duration>,
+    /// At most [`ANSWER_BYTES_MAX`].
+    pub body: Bytes,
+}
+
+/// The upstreams' certificates cannot be verified.
+#[derive(Debug)]
+pub struct NoRootCertificates;
+
+// === impl Forwarder ===
+
+impl Forwarder {
+    /// A client; with `tls` the system's root certificates are read.
+    ///
+    /// # Errors
+    /// If there are none and some upstream needs them.
+    pub fn new(tls: bool) -> Result<Self, NoRootCertificates> {
+        let mut http = HttpConnector::new_with_resolver(CheckedResolver::new());
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let provider = rustls::crypto::ring::default_provider();
+        let builder = HttpsConnectorBuilder::new();
+        let connector = match tls {
+            true => builder
+                .with_provider_and_native_roots(provider)
+                .map_err(|_| NoRootCertificates)?,
+            // No upstream uses TLS, so nothing needs to be trusted.
+            false => builder.with_tls_config(
+                ClientConfig::builder_with_provider(provider.into())
+                    .with_safe_default_protocol_versions()
+                    .map_err(|_| NoRootCertificates)?
+                    .with_root_certificates(RootCertStore::empty())
+                    .with_no_client_auth(),
+            ),
+        }
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .build(connector);
+        Ok(Self { client })
+    }
+
+    /// Makes one attempt within the route's `timeout`.
+    pub async fn attempt(&self, event: &Event<Clean>, attempt: Attempt) -> Attempted {
+        let request = event.request(attempt).map(Full::new);
+        let exchange = async {
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| reason(&error))?;
+            AppAnswer::read(response).await
+        };
+        match tokio::time::timeout(event.route().timeout, exchange).await {
+            Ok(Ok(answer)) => Attempted::Answered(answer),
+            Ok(Err(reason)) => Attempted::Broken(reason),
+            Err(_) => Attempted::TimedOut,
+        }
+    }
+}
+
+// === impl Attempted ===
+
+impl Attempted {
+    /// The value of the metric's `result` label.
+    pub fn result(&self) -> AttemptResult {
+        match self {
+            Self::Answered(answer) if answer.status.is_success() => AttemptResult::Delivered,
+            Self::Answered(_) => AttemptResult::Status,
+            Self::Broken(_) => AttemptResult::Unreachable,
+            Self::TimedOut => AttemptResult::Timeout,
+        }
+    }
+}
+
+// === impl AppAnswer ===
+
+impl AppAnswer {
+    async fn read(response: Response<Incoming>) -> Result<Self, String> {
+        let (parts, mut body) = response.into_parts();
+        if parts.status.is_informational() {
+            return Err("the app switched protocols without being asked".to_owned());
+        }
+        let mut read = BytesMut::new();
+        while read.len() < ANSWER_BYTES_MAX {
+            let Some(frame) = body.frame().await else {
+                break;
+            };
+            // Trailers are nobody's business.
+            if let Ok(data) = frame.map_err(|error| reason(&error))?.into_data() {
+                let room = ANSWER_BYTES_MAX - read.len();
+                read.extend_from_slice(data.get(..room).unwrap_or(&data));
+            }
+        }
+        Ok(Self {
+            status: parts.status,
+            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
+            retry_after: parts
+                .headers
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+                .map(|secs| Duration::from_secs(secs).min(RETRY_AFTER_MAX)),
+            body: read.freeze(),
+        })
+    }
+}
+
+// === impl NoRootCertificates ===
+
+impl std::fmt::Display for NoRootCertificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an upstream uses https, but no root certificates were found: install ca-certificates or set SSL_CERT_FILE")
+    }
+}
+
+impl Error for NoRootCertificates {}
+
+/// The innermost cause says what happened; the layers around it say only that something did.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// The system's resolver, without link-local addresses: that is where clouds serve their credentials, and
+/// no app lives there. Checked after resolution, on the addresses that are connected to.
+#[derive(Clone)]
+struct CheckedResolver(GaiResolver);
+
+impl CheckedResolver {
+    fn new() -> Self {
+        Self(GaiResolver::new())
+    }
+}
+
+impl Service<Name> for CheckedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolving = self.0.call(name);
+        Box::pin(async move {
+            let all: Vec<SocketAddr> = resolving.await?.collect();
+            let allowed: Vec<SocketAddr> = all
+                .iter()
+                .copied()
+                .filter(|address| !is_link_local(address.ip()))
+                .collect();
+            if allowed.is_empty() && !all.is_empty() {
+                return Err(std::io::Error::other(
+                    "the upstream's name resolves to link-local addresses only",
+                ));
+            }
+            Ok(allowed.into_iter())
+        })
+    }
+}
+
+/// Link-local, the metadata services' addresses among them (`fd00:ec2::254` is AWS's for IPv6).
+fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local() || v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! The life of an event, told once and in order. The order is the security.
+//!
+//! [`Gate::admit`] takes a request as far as a verified event; up to there nothing is remembered of it but
+//! the client's failed verifications. [`Gate::process`] claims the event and brings it to its end, in a task
+//! of its own: a sender that hangs up must not strand a claim or abort a half-done delivery. Every request
+//! ends in [`Gate::finish`], which is where it is counted, logged and answered.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use ipnet::IpNet;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::keepers::event::{Clean, Cleaned, Event, NotOurs, Verified};
+use crate::keepers::ledger::{Ledger, Patience};
+use crate::keepers::limit::ClientLimiter;
+use crate::keepers::log::{EventFields, Level, Log, RequestLine, bounded};
+use crate::keepers::metrics::Metrics;
+use crate::rules::clean::Attempt;
+use crate::rules::client::{self, ClientKey};
+use crate::rules::config::ClientAddressFrom;
+use crate::rules::framing::{BodyLength, Flaw};
+use crate::words::message::{Head, Message};
+use crate::words::outcome::{Malformed, Outcome};
+use crate::words::time::Clock;
+use crate::words::verdict::{BuryReason, Unverified, Verdict};
+use crate::work::answer::Ending;
+use crate::work::body::{BodyBudget, BodyError, ReadBody};
+use crate::work::forward::{AppAnswer, Attempted, Forwarder};
+use crate::work::head;
+use crate::work::routes::{Route, Routes};
+
+/// A body has this long to arrive.
+pub const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// In the narrow lane a body has less.
+pub const LANE_BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Settling is waited for this long; the app has the event, so the answer is 2xx all the same.
+pub const STORE_TIME: Duration = Duration::from_secs(3);
+
+/// A whole request: the shortest time that a platform waits (30 s) less what the way takes.
+pub const REQUEST_TIME: Duration = Duration::from_secs(25);
+
+/// Authentic events refused in a row after which somebody must look: WalletWerk gives up at ten.
+const REFUSALS_ALARM: i64 = 5;
+
+/// Everything that a request meets.
+pub struct Gate {
+    /// The routes of the moment. A request loads them once.
+    pub routes: ArcSwap<Routes>,
+    /// Who processes what, and what is settled.
+    pub ledger: Arc<Ledger>,
+    /// The way to the apps.
+    pub forwarder: Forwarder,
+    /// Failed verifications by client.
+    pub clients: ClientLimiter,
+    /// The memory for bodies.
+    pub bodies: BodyBudget,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is all told.
+    pub log: Log,
+    /// Where it is all counted.
+    pub metrics: Arc<Metrics>,
+    /// Peers whose word on the client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where such a peer writes it.
+    pub client_address_from: ClientAddressFrom,
+}
+
+/// What the guard of the connection found out about a request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadNote {
+    /// How much body was announced.
+    pub length: BodyLength,
+    /// Why the head was refused; it stands in for one that could not be passed on.
+    pub flaw: Option<Flaw>,
+}
+
+/// What is known of a request for its end.
+struct Trace {
+    head: Arc<Head>,
+    route: Option<Arc<Route>>,
+    started: StdInstant,
+    body_bytes: usize,
+    event: Option<EventFields>,
+    closes: bool,
+}
+
+/// A request that became an event.
+struct Admitted {
+    event: Event<Verified>,
+    route: Arc<Route>,
+    until: Instant,
+    /// The body's share of the memory budget.
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Takes a request to its answer.
+    pub async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        note: HeadNote,
+    ) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let head = Arc::new(Head {
+            client: client::address(
+                peer,
+                &parts.headers,
+                &self.trusted_proxies,
+                self.client_address_from,
+            ),
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            received_at: self.clock.now(),
+            request_id: format!("{:032x}", fastrand::u128(..)).into(),
+        });
+        let mut trace = Trace {
+            route: self.routes.load().find(&head).cloned(),
+            head,
+            started: StdInstant::now(),
+            body_bytes: 0,
+            event: None,
+            // Nothing after a chunked body is looked at by the guard, so nothing may come after it.
+            closes: note.length == BodyLength::Chunked || note.flaw.is_some(),
+        };
+        match self.admit(&mut trace, body, note).await {
+            Err(ending) => self.finish(trace, ending),
+            Ok(admitted) => {
+                let gate = Arc::clone(self);
+                let request_id = Arc::clone(&trace.head.request_id);
+                let work = tokio::spawn(async move {
+                    let ending = gate.process(&mut trace, admitted).await;
+                    gate.finish(trace, ending)
+                });
+                work.await.unwrap_or_else(|_| self.panicked(&request_id))
+            }
+        }
+    }
+
+    /// From a head to a verified event.
+    async fn admit(
+        &self,
+        trace: &mut Trace,
+        body: Incoming,
+        note: HeadNote,
+    ) -> Result<Admitted, Ending> {
+        let head = Arc::clone(&trace.head);
+        let until = Instant::now() + REQUEST_TIME;
+        if let Some(flaw) = note.flaw {
+            let outcome = flaw
+                .malformed()
+                .map_or(Outcome::TooSlow, Outcome::Malformed);
+            return Err(Ending::of(outcome).because(flaw.label()).closing());
+        }
+        let route = trace
+            .route
+            .clone()
+            .ok_or_else(|| Ending::of(Outcome::NoRoute).closing())?;
+        head::check(&head, &route.config, note.length).map_err(Ending::closing)?;
+
+        let client = ClientKey::from(head.client);
+        let is_limited = self.clients.is_used_up(client);
+        let unverified = |reason| self.refuse_unverified(client, is_limited, reason);
+        route
+            .config
+            .provider
+            .screen(&head)
+            .map_err(|reason| unverified(reason).closing())?;
+        let lane = match is_limited {
+            true => Some(
+                self.clients
+                    .enter_lane(client)
+                    .await
+                    .ok_or_else(|| self.client_limited(client).closing())?,
+            ),
+            false => None,
+        };
+
+        let limit = if is_limited {
+            LANE_BODY_TIME
+        } else {
+            BODY_TIME
+        };
+        let ReadBody { bytes, share } = self
+            .bodies
+            .read(body, route.config.max_body, limit)
+            .await
+            .map_err(|error| body_refused(error).closing())?;
+        trace.body_bytes = bytes.len();
+        if bytes.is_empty() && route.config.provider.kind().needs_body {
+            return Err(unverified(Unverified::Empty));
+        }
+
+        let message = Message { head, body: bytes };
+        let event = Event::received(message, Arc::clone(&route.config))
+            .verify(self.clock.now())
+            .map_err(unverified)?;
+        drop(lane);
+        trace.event = Some(self.note_verified(&route, &event));
+        Ok(Admitted {
+            event,
+            route,
+            until,
+            _share: share,
+        })
+    }
+
+    /// From a verified event to its end. An event that is dropped on the way is released.
+    async fn process(&self, trace: &mut Trace, admitted: Admitted) -> Ending {
+        let Admitted {
+            event,
+            route,
+            until,
+            _share,
+        } = admitted;
+        let patience = Patience {
+            until,
+            work: route.config.timeout + STORE_TIME,
+        };
+        let is_test = event.verdict().is_test;
+        let delivery_id = event.verdict().identity.delivery_id.clone();
+        let content = event.keys().content;
+        let event = match event.claim(&self.ledger, route.shelf, patience).await {
+            Ok(event) => event,
+            Err(NotOurs::Duplicate(kind)) => {
+                route.metrics.count_duplicate(kind);
+                return Ending::of(Outcome::Duplicate).because(kind.label());
+            }
+            Err(NotOurs::InFlight) => return Ending::of(Outcome::InFlight),
+            Err(NotOurs::Unavailable) => return Ending::of(Outcome::StoreUnavailable),
+        };
+        if is_test && !route.tests.take() {
+            return Ending::of(Outcome::Duplicate).because("more tests than are forwarded");
+        }
+        if !is_test
+            && let Some(id) = delivery_id
+            && self.ledger.is_id_conflict(route.shelf, &id, content)
+        {
+            route.metrics.id_conflicts.inc();
+            if let Some(fields) = &mut trace.event {
+                fields.id_conflict = true;
+            }
+        }
+        match event.clean() {
+            Cleaned::Deliver(event) => self.deliver_inline(trace, &route, event).await,
+            Cleaned::Bury(_, reason) => Ending::of(match reason {
+                BuryReason::Stale => Outcome::Stale,
+                BuryReason::Unreadable => Outcome::Malformed(Malformed::Request),
+            })
+            .because(reason.label()),
+        }
+    }
+
+    /// Takes the event to the app while the provider waits, and answers with what the app says.
+    async fn deliver_inline(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        event: Event<Clean>,
+    ) -> Ending {
+        let Ok(_live) = route.live.try_acquire() else {
+            return Ending::of(Outcome::Overloaded).because("too many attempts at one time");
+        };
+        // Last of all, so that nothing charged is ever given back.
+        if let Some(quota) = route.quota.as_ref().filter(|quota| !quota.take()) {
+            let mut ending = Ending::of(Outcome::RateLimited);
+            ending.retry_after = Some(quota.standing().next_in);
+            return ending;
+        }
+        let started = StdInstant::now();
+        let attempt = Attempt {
+            number: 1,
+            at: self.clock.now(),
+        };
+        let attempted = self.forwarder.attempt(&event, attempt).await;
+        self.note_attempt(trace, route, &attempted, started.elapsed());
+        match attempted {
+            Attempted::Answered(answer) if answer.status.is_success() => {
+                let settling = event.settle(self.clock.now());
+                if let Err(error) = settling.synced(STORE_TIME).await {
+                    // The app has it: nothing is lost, but after a crash it may come again.
+                    self.log.say(
+                        Level::Error,
+                        "an event that the app took could not be settled in time",
+                        &[
+                            ("route", &route.config.name),
+                            ("request_id", &trace.head.request_id),
+                            ("error", &error),
+                        ],
+                    );
+                }
+                let accepted = route.config.provider.kind().accepted_status;
+                with_app(
+                    Outcome::Forwarded(accepted.unwrap_or(answer.status)),
+                    answer,
+                )
+            }
+            Attempted::Answered(answer) => refused_by_app(answer),
+            Attempted::Broken(reason) => Ending::of(Outcome::UpstreamUnreachable).because(reason),
+            Attempted::TimedOut => Ending::of(Outcome::UpstreamTimeout),
+        }
+    }
+
+    fn refuse_unverified(&self, client: ClientKey, is_limited: bool, reason: Unverified) -> Ending {
+        self.clients.charge(client);
+        match (is_limited, reason.is_malformed()) {
+            (true, _) => self.client_limited(client),
+            (false, true) => Ending::of(Outcome::Malformed(Malformed::Request)),
+            (false, false) => Ending::of(Outcome::Unauthentic),
+        }
+        .because(reason.label())
+    }
+
+    fn client_limited(&self, client: ClientKey) -> Ending {
+        let standing = self.clients.standing(client);
+        let mut ending = Ending::of(Outcome::ClientLimited);
+        ending.retry_after = Some(standing.next_in);
+        ending.standing = Some(standing);
+        ending
+    }
+
+    /// An authentic event is there, whatever becomes of it.
+    fn note_verified(&self, route: &Route, event: &Event<Verified>) -> EventFields {
+        let verdict: &Verdict = event.verdict();
+        let metrics = &route.metrics;
+        metrics.note_event(self.clock.elapsed());
+        metrics.consecutive_unauthentic.set(0);
+        if let Some(secret) = &verdict.secret {
+            metrics.count_secret(secret);
+        }
+        metrics
+            .header_corrections
+            .inc_by(verdict.corrections.len() as u64);
+        metrics
+            .delivery_ids_ignored
+            .inc_by(u64::from(verdict.delivery_id_ignored));
+        metrics.undated.inc_by(u64::from(verdict.is_undated));
+        EventFields {
+            event_id: event.keys().idempotency_key(),
+            event_type: bounded(&verdict.event_type),
+            delivery_id: verdict.identity.delivery_id.as_deref().map(bounded),
+            assurance: verdict.assurance.label(),
+            secret: verdict
+                .secret
+                .as_ref()
+                .map(|secret| secret.as_str().to_owned()),
+            proof: verdict.proof,
+            id_conflict: false,
+            upstream_ms: None,
+        }
+    }
+
+    fn note_attempt(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        attempted: &Attempted,
+        took: Duration,
+    ) {
+        route.metrics.count_attempt(attempted.result());
+        self.metrics.upstream_seconds.observe(took.as_secs_f64());
+        if let Some(fields) = &mut trace.event {
+            fields.upstream_ms = Some(millis(took));
+        }
+    }
+
+    /// Counts, logs and answers. Every request ends here.
+    fn finish(&self, trace: Trace, mut ending: Ending) -> Response<Full<Bytes>> {
+        let outcome = ending.outcome;
+        let took = trace.started.elapsed();
+        ending.closes |= trace.closes;
+        self.metrics.request_seconds.observe(took.as_secs_f64());
+        match &trace.route {
+            Some(route) => {
+                route.metrics.count(outcome);
+                self.watch(route, outcome, trace.event.is_some());
+            }
+            None => self.metrics.count_unmatched(outcome),
+        }
+        self.log.request(&RequestLine {
+            request_id: &trace.head.request_id,
+            route: trace.route.as_ref().map(|route| &*route.config.name),
+            outcome: outcome.label(),
+            status: outcome.status().as_u16(),
+            reason: ending.reason.as_deref(),
+            client: trace.head.client,
+            method: trace.head.method.as_str(),
+            body_bytes: trace.body_bytes,
+            latency_ms: millis(took),
+            event: trace.event,
+        });
+        let quota = trace.route.as_ref().and_then(|route| route.quota.as_ref());
+        ending.into_response(
+            &trace.head.request_id,
+            quota.map(|quota| quota.standing()),
+            self.clock.now(),
+        )
+    }
+
+    /// Raises the alarms that a provider's patience depends on.
+    fn watch(&self, route: &Route, outcome: Outcome, is_authentic: bool) {
+        let metrics = &route.metrics;
+        if is_authentic && outcome.is_accepted() {
+            metrics.consecutive_refusals.set(0);
+        } else if is_authentic {
+            let before = metrics.consecutive_refusals.inc();
+            if before + 1 == REFUSALS_ALARM {
+                self.log.say(
+                    Level::Error,
+                    "authentic events are being refused; a platform may disable the endpoint after ten",
+                    &[("route", &route.config.name), ("outcome", &outcome.label())],
+                );
+            }
+        } else if outcome == Outcome::Unauthentic {
+            let before = metrics.consecutive_unauthentic.inc();
+            if before + 1 == REFUSALS_ALARM && metrics.had_event() {
+                self.log.say(
+                    Level::Warn,
+                    "requests that cannot be verified follow ones that could; was the secret changed?",
+                    &[("route", &route.config.name)],
+                );
+            }
+        }
+    }
+
+    /// The work panicked, and the panic hook has shown where. The claim was released with it.
+    fn panicked(&self, request_id: &str) -> Response<Full<Bytes>> {
+        self.log.say(
+            Level::Error,
+            "the work on a request panicked",
+            &[("request_id", &request_id)],
+        );
+        Ending::of(Outcome::Overloaded).into_response(request_id, None, self.clock.now())
+    }
+}
+
+fn body_refused(error: BodyError) -> Ending {
+    match error {
+        BodyError::TooLarge => Ending::of(Outcome::TooLarge),
+        BodyError::TooSlow => Ending::of(Outcome::TooSlow).because("body did not arrive in time"),
+        BodyError::Broken => Ending::of(Outcome::Malformed(Malformed::Request))
+            .because("body ended early, or its chunks are ill-formed"),
+        BodyError::NoMemory => {
+            Ending::of(Outcome::Overloaded).because("all memory for bodies is taken")
+        }
+    }
+}
+
+/// Senders follow a redirect and unsubscribe on 410, so these two never go back.
+fn refused_by_app(answer: AppAnswer) -> Ending {
+    let status = answer.status;
+    let reason = format!("the app answered {}", status.as_u16());
+    if status.is_redirection() || status == StatusCode::GONE {
+        return Ending::of(Outcome::UpstreamStatus(StatusCode::BAD_GATEWAY)).because(reason);
+    }
+    with_app(Outcome::UpstreamStatus(status), answer).because(reason)
+}
+
+fn with_app(outcome: Outcome, answer: AppAnswer) -> Ending {
+    let mut ending = Ending::of(outcome);
+    ending.retry_after = answer.retry_after;
+    ending.app = Some(answer);
+    ending
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
