@@ -63,6 +63,8 @@ pub fn read<T>(
     secrets: Secrets<'_>,
     read_root: impl FnOnce(&mut Section<'_>) -> T,
 ) -> Read<T> {
+    // Some editors begin a file with a mark that is no character of its text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let gathering = Gathering::new(secrets);
     for error in &errors {
@@ -108,7 +110,7 @@ impl<'a> Section<'a> {
             self.say(key, start(value), &mismatch(value, "a table"));
         }
         let table = value.and_then(|value| value.get_ref().as_table());
-        let offset = value.map_or(self.offset, |value| start(value));
+        let offset = value.map_or(self.offset, start);
         self.inner(table, offset, self.path.key(key))
     }
 
@@ -141,6 +143,11 @@ impl<'a> Section<'a> {
             sections.push(self.inner(table, start(item), path));
         }
         sections
+    }
+
+    /// What messages call this table.
+    pub fn shown(&self) -> String {
+        self.path.shown().to_owned()
     }
 
     /// Names this table in messages: `route "walletwerk"` instead of `route #1`.
@@ -178,7 +185,7 @@ impl<'a> Section<'a> {
             }
             None => self.found(key, message.as_ref()),
         };
-        self.gathering.mistake_unless_spoiled(found);
+        self.gathering.mistake_from_elsewhere(found);
     }
 
     /// Whether something at that key is wrong already, so that a default would only mislead further checks.
@@ -261,3 +268,6 @@ impl<'a> Section<'a> {
         Some(key.span().start)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,10 +72,11 @@ impl<'a> Gathering<'a> {
         self.add(Sort::Wrong, found);
     }
 
-    /// A mistake of meaning, unless its key has one already.
-    pub fn mistake_unless_spoiled(&self, found: Found) {
+    /// A mistake that another table sees in a key, unless the key's own has one already. It spoils
+    /// nothing, so that there may be several.
+    pub fn mistake_from_elsewhere(&self, found: Found) {
         if !self.spoiled.borrow().contains(&found.key) {
-            self.mistake(found);
+            self.found.borrow_mut().push((Sort::Wrong, found));
         }
     }
 

@@ -172,5 +172,100 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
 pub const EXPECTED: &str = "a reference such as \"env:NAME\" or \"file:/path\"";
 /// The most that a secret's file may hold.
 pub const FILE_BYTES_MAX: u64 = 64 << 10;
-/// Long enough for every check of length, and nothing that could be mistaken for a real secret.
+/// Passes every check of length and alphabet, and could not be mistaken for a real secret.
 const PLACEHOLDER: &[u8] = b"placeholder-not-a-secret-placeholder";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every variable but `UNSET` and every file holds these bytes.
+    struct Holds(&'static [u8]);
+
+    impl SecretSource for Holds {
+        fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+            (name != "UNSET").then(|| Zeroizing::new(self.0.to_vec()))
+        }
+
+        fn file(&self, path: &Path) -> Result<SecretFile, Unreadable> {
+            match path.to_str() {
+                Some("/config/folder") => Err(Unreadable::NotAFile),
+                Some("/large") => Err(Unreadable::TooLarge),
+                Some("/denied") => Err(Unreadable::Io(io::ErrorKind::PermissionDenied.into())),
+                _ => Ok(SecretFile {
+                    bytes: Zeroizing::new(self.0.to_vec()),
+                    is_world_readable: path == Path::new("/open"),
+                }),
+            }
+        }
+    }
+
+    fn resolve(bytes: &'static [u8], text: &str) -> Result<Resolved, String> {
+        Secrets::From(&Holds(bytes), Path::new("/config")).resolve(text)
+    }
+
+    #[test]
+    fn exactly_one_newline_at_the_end_of_a_file_is_not_part_of_the_secret() {
+        let cases: &[(&[u8], &[u8], usize)] = &[
+            (b"12345678", b"12345678", 0),
+            (b"12345678\n", b"12345678", 0),
+            (b"12345678\r\n", b"12345678", 0),
+            (b"12345678\n\n", b"12345678\n", 1),
+            (b"12345678\r", b"12345678\r", 0),
+            (b"\xff\x00\xfe 1234\n", b"\xff\x00\xfe 1234", 0),
+        ];
+        for (bytes, expected, cautions) in cases {
+            let resolved = resolve(bytes, "file:x").ok().unwrap();
+            assert_eq!(resolved.secret.expose(), *expected);
+            assert_eq!(
+                resolved.cautions.len(),
+                *cautions,
+                "{:?}",
+                resolved.cautions
+            );
+        }
+    }
+
+    #[test]
+    fn a_newline_in_a_variable_stays_and_is_warned_of() {
+        let resolved = resolve(b"12345678\n", "env:X").ok().unwrap();
+        assert_eq!(resolved.secret.expose(), b"12345678\n");
+        assert_eq!(resolved.cautions.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said_with_the_reason_and_never_the_value() {
+        let cases = [
+            ("env:UNSET", "UNSET is not set"),
+            ("env:X", "env:X holds fewer than 8 bytes"),
+            ("file:x", "file:x holds fewer than 8 bytes"),
+            ("file:folder", "/config/folder is not a regular file"),
+            ("file:/large", "larger than 64 KiB"),
+            ("file:/denied", "/denied cannot be read: permission denied"),
+            ("file:", "does not name a file"),
+            ("env:", "does not name an environment variable"),
+            ("env:1A", "does not name an environment variable"),
+            ("env:hunter2=", "does not name an environment variable"),
+            ("hunter2", "is not a reference"),
+            ("ENV:X", "is not a reference"),
+            ("", "is not a reference"),
+        ];
+        for (text, part) in cases {
+            let message = resolve(b"hunter2\n", text).err();
+            // The variable has its newline, so it must be cut here to be short.
+            let message = message.or_else(|| resolve(b"hunter2", text).err()).unwrap();
+            assert!(message.contains(part), "{text}: {message}");
+            assert!(!message.contains("hunter2"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn placeholders_keep_the_reference_and_need_nothing_to_be_there() {
+        for text in ["env:UNSET", "file:/denied"] {
+            let resolved = Secrets::Placeholders.resolve(text).ok().unwrap();
+            assert_eq!(resolved.secret.reference().as_str(), text);
+        }
+        assert!(Secrets::Placeholders.resolve("hunter2hunter2").is_err());
+        assert!(resolve(b"12345678", "file:/open").is_ok_and(|found| found.cautions.len() == 1));
+    }
+}

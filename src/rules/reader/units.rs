@@ -159,3 +159,137 @@ const RATE_ADVICE: &str = "write a count and a unit of time: \"10/s\", \"600/min
 
 const PER_SECOND_MOST: u64 = 1_000_000_000;
 const LONGEST_SHOWN: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn a_duration_is_a_whole_number_and_one_unit() {
+        let right = [
+            ("500ms", Duration::from_millis(500)),
+            ("15s", Duration::from_secs(15)),
+            ("10m", Duration::from_secs(600)),
+            ("10min", Duration::from_secs(600)),
+            ("24h", Duration::from_secs(DAY)),
+            ("007d", Duration::from_secs(7 * DAY)),
+        ];
+        for (text, expected) in right {
+            assert_eq!(duration(text), Ok(expected), "{text}");
+        }
+        let wrong = [
+            "", "s", "15", "15 s", " 15s", "15s ", "+1s", "-1s", "1.5s", "1h30m", "1S", "1us",
+            "1w", "١s", "0s", "0d",
+        ];
+        for text in wrong {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_size_is_in_bytes_or_in_powers_of_1024() {
+        let right = [
+            ("0B", 0),
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1MiB", 1 << 20),
+            ("3GiB", 3 << 30),
+        ];
+        for (text, expected) in right {
+            assert_eq!(size(text), Ok(expected), "{text}");
+        }
+        for text in ["1", "1KB", "1kib", "1 MiB", "1.5MiB", "1TiB", "-1B", "B"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_count_in_a_second_a_minute_or_an_hour() {
+        let right = [
+            ("10/s", 10, 1),
+            ("600/min", 600, 60),
+            ("600/m", 600, 60),
+            ("5000/h", 5000, 3600),
+            ("1000000000/s", 1_000_000_000, 1),
+            ("4294967295/min", u32::MAX, 60),
+        ];
+        for (text, count, secs) in right {
+            let rate = rate(text).unwrap();
+            assert_eq!(
+                (rate.count.get(), rate.per.as_secs()),
+                (count, secs),
+                "{text}"
+            );
+        }
+        for text in [
+            "0/s",
+            "1000000001/s",
+            "4294967296/h",
+            "10",
+            "10/",
+            "/s",
+            "10/d",
+            "10 / s",
+            "1/ms",
+        ] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_a_mistake_and_no_panic() {
+        for digits in [
+            "18446744073709551615",
+            "18446744073709551616",
+            "99999999999999999999999999",
+        ] {
+            assert!(
+                duration(&format!("{digits}d"))
+                    .unwrap_err()
+                    .contains("too large")
+            );
+            assert!(
+                size(&format!("{digits}GiB"))
+                    .unwrap_err()
+                    .contains("too large")
+            );
+            assert!(
+                rate(&format!("{digits}/h"))
+                    .unwrap_err()
+                    .contains("too large")
+            );
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_in_its_largest_unit() {
+        for text in ["0s", "1ms", "1500ms", "12s", "90s", "10min", "25h", "7d"] {
+            assert_eq!(duration_text(duration_or_zero(text).unwrap()), text);
+        }
+        assert_eq!(duration_text(Duration::from_secs(72 * 3600)), "3d");
+        assert_eq!(duration_text(Duration::MAX), "18446744073709551615ms");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "([0-9]{0,30}(ms|s|m|min|h|d|B|KiB|GiB|/s|/h)?|\\PC*)") {
+            let _ = (duration(&text), size(&text), rate(&text));
+        }
+
+        #[test]
+        fn a_written_duration_reads_back_as_it_was(millis in 0..u64::MAX) {
+            let duration = Duration::from_millis(millis);
+            proptest::prop_assert_eq!(duration_or_zero(&duration_text(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn sizes_and_rates_read_as_they_are_written(number in 1..=u32::MAX) {
+            proptest::prop_assert_eq!(size(&format!("{number}KiB")), Ok(u64::from(number) << 10));
+            let rate = rate(&format!("{number}/h")).unwrap();
+            proptest::prop_assert_eq!(rate.count.get(), number);
+        }
+    }
+}
