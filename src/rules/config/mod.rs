@@ -3,17 +3,33 @@
 //! Nothing downstream checks again. What the values mean and what their defaults are stands in
 //! `config.toml.example`, which a test holds in step with this module.
 
+pub mod file;
+pub mod surroundings;
+
+mod across;
+mod listening;
+mod naming;
+mod quota;
+mod route;
+mod signing;
+mod store;
+mod upstream;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
 use ipnet::IpNet;
 
+use crate::rules::config::route::Draft;
 use crate::rules::provider::Provider;
 use crate::rules::provider::hmac::Signer;
+use crate::rules::reader::remark::Remark;
+use crate::rules::reader::secrets::{SecretSource, Secrets};
+use crate::rules::reader::{self, Read, Section};
 use crate::words::secret::Presented;
 
 /// A whole configuration, checked: every secret is resolved, every bound holds.
@@ -63,7 +79,8 @@ pub struct Admin {
 /// `[store]`: the durable memory.
 #[derive(Debug)]
 pub struct Store {
-    /// The redb file, absolute or relative to the working directory.
+    /// The redb file: absolute, or relative to the working directory (the configuration's folder is
+    /// already put before it).
     pub path: PathBuf,
     /// How long a settled event is remembered.
     pub remember: Duration,
@@ -104,3 +121,96 @@ pub struct Route {
     /// How fast the app is called, where that is limited.
     pub quota: Option<Quota>,
 }
+
+// === impl Config ===
+
+impl Config {
+    /// Reads a configuration's text. `file` is where it came from: relative paths start from its folder.
+    /// Without a source (`--no-secrets`) placeholders stand in for the secrets, and the result is good
+    /// for nothing but to know that the rest is right.
+    ///
+    /// Gives the warnings beside the configuration.
+    ///
+    /// # Errors
+    /// Every mistake, and the warnings, in the order of the text.
+    pub fn read(
+        text: &str,
+        file: &Path,
+        source: Option<&dyn SecretSource>,
+    ) -> Result<(Self, Vec<Remark>), Vec<Remark>> {
+        let read = read_text(text, file, source);
+        let mut remarks = read.remarks;
+        match read.value {
+            Some(config) if !remarks.iter().any(Remark::is_mistake) => Ok((config, remarks)),
+            Some(_) => Err(remarks),
+            None => {
+                // A provider that gives up owes a reason; without one the operator still gets a no.
+                if !remarks.iter().any(Remark::is_mistake) {
+                    remarks.push(Remark::of_file(
+                        None,
+                        "a provider refused its options without saying why",
+                    ));
+                }
+                Err(remarks)
+            }
+        }
+    }
+}
+
+/// As [`Config::read`], with the keys that were asked for.
+fn read_text(text: &str, file: &Path, source: Option<&dyn SecretSource>) -> Read<Option<Config>> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let secrets = source.map_or(Secrets::Placeholders, |source| {
+        Secrets::From(source, folder)
+    });
+    reader::read(text, secrets, |root| read_root(root, folder))
+}
+
+fn read_root(root: &mut Section<'_>, folder: &Path) -> Option<Config> {
+    let mut server_section = root.section("server");
+    let server = listening::server(&mut server_section);
+    let mut admin_section = root.section("admin");
+    let admin = listening::admin(&mut admin_section);
+    listening::refuse_overlap(&server, &server_section, &admin, &mut admin_section);
+
+    let mut store_section = root.section("store");
+    let store = store::store(&mut store_section, folder);
+    let mut quota_section = root.section("client_quota");
+    let client_quota = quota::client_quota(&mut quota_section);
+
+    let drafts: Vec<Draft<'_>> = root
+        .sections("route")
+        .into_iter()
+        .map(Draft::read)
+        .collect();
+    if drafts.is_empty() && !root.is_spoiled("route") {
+        root.missing(
+            "route",
+            "there is none, so nothing would be received; begin one with [[route]] and give it a \
+             provider, secrets and an upstream",
+        );
+    }
+    across::check(&drafts);
+    store::check_remember(&store, &mut store_section, &drafts);
+
+    server_section.finish();
+    admin_section.finish();
+    store_section.finish();
+    quota_section.finish();
+    let routes: Option<Vec<Route>> = drafts
+        .into_iter()
+        .map(Draft::finish)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect();
+    Some(Config {
+        server,
+        admin,
+        store,
+        client_quota: client_quota?,
+        routes: routes?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

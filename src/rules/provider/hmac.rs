@@ -46,11 +46,11 @@ pub struct Tag {
 
 impl Signer {
     /// Keys an HMAC with the raw bytes of `secret`, of whatever length.
-    pub fn new(secret: &Secret) -> Option<Self> {
-        Some(Self {
-            mac: Hmac::new_from_slice(secret.expose()).ok()?,
+    pub fn new(secret: &Secret) -> Self {
+        Self {
+            mac: Hmac::new_from_slice(secret.expose()).expect("HMAC takes a key of any length"),
             reference: secret.reference().clone(),
-        })
+        }
     }
 
     /// Where the secret came from.
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn signer(key: &[u8]) -> Signer {
-        Signer::new(&Secret::new(key.to_vec(), Reference::new("env:TEST"))).unwrap()
+        Signer::new(&Secret::new(key.to_vec(), Reference::new("env:TEST")))
     }
 
     /// RFC 4231, the cases with untruncated tags.

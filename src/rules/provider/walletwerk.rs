@@ -105,7 +105,7 @@ fn build(secrets: Vec<Secret>, verify: &mut Section<'_>) -> Option<Arc<dyn Provi
         .one_of("signature_encoding", &SignatureEncoding::CHOICES)
         .unwrap_or(SignatureEncoding::Auto);
     let max_age = verify.duration("max_age").unwrap_or(DEFAULT_MAX_AGE);
-    let signers: Vec<Signer> = secrets.iter().filter_map(Signer::new).collect();
+    let signers: Vec<Signer> = secrets.iter().map(Signer::new).collect();
     if signers.is_empty() {
         verify.mistake_at_parent(
             "secrets",
@@ -367,8 +367,7 @@ fn sample(order: &SampleOrder<'_>) -> Sample {
     ];
     let signer = order
         .secret
-        .map(|secret| Secret::new(secret.to_vec(), Reference::new("sample")))
-        .and_then(|secret| Signer::new(&secret));
+        .map(|secret| Signer::new(&Secret::new(secret.to_vec(), Reference::new("sample"))));
     if let Some(signer) = signer {
         headers.push((SIGNATURE.clone(), to_hex(&signer.sign(&[&body]))));
     }

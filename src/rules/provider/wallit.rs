@@ -124,7 +124,7 @@ fn build(secrets: Vec<Secret>, verify: &mut Section<'_>) -> Option<Arc<dyn Provi
     let management = match (key, secret) {
         (Some(key), Some(secret)) => Some(Management {
             key: lower_case(&key).to_presented(),
-            signer: Signer::new(&secret)?,
+            signer: Signer::new(&secret),
         }),
         (Some(_) | None, None) | (None, Some(_)) => None,
     };
@@ -433,8 +433,8 @@ fn sample(order: &SampleOrder<'_>) -> Sample {
 }
 
 /// The value of `Authentication` for a request, as Wallit's SDKs compute it.
-pub fn authentication(head: &Head, key: &str, secret: &Secret, timestamp: &str) -> Option<String> {
+pub fn authentication(head: &Head, key: &str, secret: &Secret, timestamp: &str) -> String {
     let text = signing_text(head, timestamp.as_bytes());
-    let token = BASE64.encode(&Signer::new(secret)?.sign(&[&text]));
-    Some(format!("{key}:{token}"))
+    let token = BASE64.encode(&Signer::new(secret).sign(&[&text]));
+    format!("{key}:{token}")
 }

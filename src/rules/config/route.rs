@@ -1,0 +1,249 @@
+//! One `[[route]]`: read key by key into a [`Draft`], which becomes a [`Route`] when all is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+
+use crate::rules::config::{Quota, Route, naming, quota, signing, upstream};
+use crate::rules::provider::hmac::Signer;
+use crate::rules::provider::{self, KINDS, Kind, Provider};
+use crate::rules::reader::Section;
+use crate::rules::reader::nearest::nearest;
+use crate::rules::reader::units::duration_text;
+use crate::words::secret::Secret;
+
+/// A route as far as it could be read, with the section to say mistakes to.
+pub struct Draft<'a> {
+    section: Section<'a>,
+    /// The name, given or by default.
+    pub name: Option<String>,
+    /// The path, given or by default.
+    pub path: Option<String>,
+    /// The host, where one is given.
+    pub host: Option<String>,
+    /// The secrets that could be had, kept to compare them between routes.
+    pub secrets: Vec<Secret>,
+    provider: Option<Arc<dyn Provider>>,
+    upstream: Option<Uri>,
+    timeout: Duration,
+    max_body: usize,
+    same_content_forwards: bool,
+    sign_with: Option<Secret>,
+    quota: Option<Quota>,
+}
+
+impl<'a> Draft<'a> {
+    /// Reads a route. Unknown keys are found by [`Draft::finish`].
+    pub fn read(mut section: Section<'a>) -> Self {
+        let written_name = section.parse("name", "a name in quotes", naming::name);
+        if let Some(name) = &written_name {
+            section.call(name);
+        }
+        let kind = kind(&mut section);
+        let name = written_name.or_else(|| default_name(&mut section, kind));
+        let path = path(&mut section, name.as_deref());
+        let host = section.parse("host", "a host in quotes", naming::host);
+        let secrets = section.secrets("secrets");
+        let provider = provider(&mut section, kind, &secrets);
+        refuse_final_slash(&section, path.as_deref(), provider.as_deref());
+        not_yet(&mut section);
+        Self {
+            upstream: upstream(&mut section),
+            timeout: timeout(&mut section),
+            max_body: max_body(&mut section),
+            same_content_forwards: same_content_forwards(&mut section, kind),
+            sign_with: signing::sign_with(&mut section),
+            quota: route_quota(&mut section),
+            name,
+            path,
+            host,
+            secrets,
+            provider,
+            section,
+        }
+    }
+
+    /// To say mistakes to.
+    pub fn section(&self) -> &Section<'a> {
+        &self.section
+    }
+
+    /// What messages call the route.
+    pub fn shown(&self) -> String {
+        self.section.shown()
+    }
+
+    /// How long the provider wants its events to be remembered.
+    pub fn must_remember(&self) -> Option<Duration> {
+        self.provider
+            .as_ref()
+            .map(|provider| provider.must_remember())
+    }
+
+    /// Whether the route covers one segment below its path.
+    pub fn has_path_secret(&self) -> bool {
+        self.provider
+            .as_ref()
+            .is_some_and(|provider| provider.has_path_secret())
+    }
+
+    /// The route, if everything it needs is there. Says its unknown keys.
+    pub fn finish(self) -> Option<Route> {
+        self.section.finish();
+        Some(Route {
+            name: Arc::from(self.name?),
+            path: self.path?,
+            host: self.host,
+            provider: self.provider?,
+            upstream: self.upstream?,
+            timeout: self.timeout,
+            max_body: self.max_body,
+            same_content_forwards: self.same_content_forwards,
+            sign_with: self.sign_with.as_ref().map(Signer::new),
+            quota: self.quota,
+        })
+    }
+}
+
+fn default_name(section: &mut Section<'_>, kind: Option<&'static Kind>) -> Option<String> {
+    if section.is_spoiled("name") {
+        return None;
+    }
+    let name = kind?.name;
+    section.call(name);
+    Some(name.to_owned())
+}
+
+fn kind(section: &mut Section<'_>) -> Option<&'static Kind> {
+    if !section.has("provider") {
+        section.missing(
+            "provider",
+            format!("is missing; write one of {}", known_kinds()),
+        );
+    }
+    section.parse("provider", &format!("one of {}", known_kinds()), |text| {
+        let advice = match nearest(text, KINDS.iter().map(|kind| kind.name)) {
+            Some(name) => format!("did you mean {name:?}? Known are {}", known_kinds()),
+            None => format!("known are {}", known_kinds()),
+        };
+        provider::find(text).ok_or_else(|| format!("is not a provider that is known; {advice}"))
+    })
+}
+
+fn known_kinds() -> String {
+    let names: Vec<_> = KINDS
+        .iter()
+        .map(|kind| format!("{:?}", kind.name))
+        .collect();
+    names.join(", ")
+}
+
+fn path(section: &mut Section<'_>, name: Option<&str>) -> Option<String> {
+    let written = section.parse(
+        "path",
+        "a path such as \"/webhooks/walletwerk\"",
+        naming::path,
+    );
+    if written.is_some() || section.is_spoiled("path") {
+        return written;
+    }
+    name.map(|name| format!("/webhooks/{name}"))
+}
+
+/// The provider reads `[route.verify]` itself. Of an unknown provider the keys there are unknown too,
+/// which is not worth a mistake each.
+fn provider(
+    section: &mut Section<'_>,
+    kind: Option<&'static Kind>,
+    secrets: &[Secret],
+) -> Option<Arc<dyn Provider>> {
+    let mut verify = section.section("verify");
+    let provider = (kind?.build)(secrets.to_vec(), &mut verify);
+    verify.finish();
+    provider
+}
+
+fn refuse_final_slash(section: &Section<'_>, path: Option<&str>, provider: Option<&dyn Provider>) {
+    let has_path_secret = provider.is_some_and(Provider::has_path_secret);
+    if has_path_secret && path.is_some_and(|path| path.ends_with('/')) {
+        section.mistake(
+            "path",
+            "must not end in `/`, since the secret segment follows with its own",
+        );
+    }
+}
+
+fn not_yet(section: &mut Section<'_>) {
+    // What is not understood must not be left out in silence: each of these changes what is promised.
+    section.one_of_now("delivery", &[("inline", ())], &["spill", "queue"]);
+    section.not_yet("order_by", "order within a subject");
+    section.not_yet("queue", "the queue");
+    section.not_yet("allow_from", "lists of allowed senders");
+}
+
+fn upstream(section: &mut Section<'_>) -> Option<Uri> {
+    let expected = "a URL such as \"http://127.0.0.1:3000/webhooks\"";
+    if !section.has("upstream") {
+        section.missing("upstream", format!("is missing; write {expected}"));
+    }
+    section.parse("upstream", expected, upstream::upstream)
+}
+
+fn timeout(section: &mut Section<'_>) -> Duration {
+    let timeout = section.duration("timeout").unwrap_or(TIMEOUT_DEFAULT);
+    if timeout > TIMEOUT_MOST {
+        section.mistake(
+            "timeout",
+            format!(
+                "is longer than {}: a sender waits 30s at most, and of the 25s for a whole request 10s are \
+                 kept for its body and 3s for storing",
+                duration_text(TIMEOUT_MOST)
+            ),
+        );
+    }
+    timeout
+}
+
+fn max_body(section: &mut Section<'_>) -> usize {
+    let bytes = section.size("max_body").unwrap_or(MAX_BODY_DEFAULT);
+    if !(MAX_BODY_LEAST..=MAX_BODY_MOST).contains(&bytes) {
+        section.mistake(
+            "max_body",
+            "is out of bounds; write a size from \"1KiB\" to \"64MiB\"",
+        );
+    }
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn same_content_forwards(section: &mut Section<'_>, kind: Option<&Kind>) -> bool {
+    let choices = [("duplicate", false), ("forward", true)];
+    let forwards = section.one_of("same_content", &choices);
+    if let Some(kind) = kind
+        && !kind.has_delivery_ids
+        && forwards.is_some()
+    {
+        section.mistake(
+            "same_content",
+            format!(
+                "has no meaning for {}, which sends no delivery ids to tell events of the same content \
+                 apart; leave it out",
+                kind.name
+            ),
+        );
+    }
+    forwards.unwrap_or(false)
+}
+
+fn route_quota(section: &mut Section<'_>) -> Option<Quota> {
+    let mut inner = section.section("quota");
+    let quota = quota::route_quota(&mut inner);
+    inner.finish();
+    quota
+}
+
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const TIMEOUT_MOST: Duration = Duration::from_secs(12);
+const MAX_BODY_DEFAULT: u64 = 1 << 20;
+const MAX_BODY_LEAST: u64 = 1 << 10;
+const MAX_BODY_MOST: u64 = 64 << 20;

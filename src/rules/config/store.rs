@@ -1,0 +1,67 @@
+//! `[store]`: the durable memory, and whether it remembers long enough for every route.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::rules::config::Store;
+use crate::rules::config::route::Draft;
+use crate::rules::reader::Section;
+use crate::rules::reader::units::duration_text;
+
+/// Reads `[store]`; a relative path starts from the configuration's folder.
+pub fn store(section: &mut Section<'_>, folder: &Path) -> Store {
+    let path = section.parse("path", "a path in quotes", file_path);
+    let remember = section.duration("remember");
+    if remember.is_some_and(|remember| remember > REMEMBER_MOST) {
+        section.mistake(
+            "remember",
+            format!(
+                "is longer than {}, the most there is",
+                duration_text(REMEMBER_MOST)
+            ),
+        );
+    }
+    Store {
+        path: folder.join(path.unwrap_or_else(|| PathBuf::from("passgate.redb"))),
+        remember: remember.unwrap_or(REMEMBER_DEFAULT),
+    }
+}
+
+/// What is forgotten while a provider may still send it again would be forwarded twice.
+pub fn check_remember(store: &Store, section: &mut Section<'_>, drafts: &[Draft<'_>]) {
+    let is_written = section.has("remember");
+    if section.is_spoiled("remember") {
+        return;
+    }
+    for draft in drafts {
+        let Some(needed) = draft.must_remember() else {
+            continue;
+        };
+        if store.remember > needed {
+            continue;
+        }
+        let remember = duration_text(store.remember);
+        let message = format!(
+            "store.remember is {remember}, but {} needs more than {}: until then the provider may send \
+             an event again, and it would be taken for a new one",
+            draft.shown(),
+            duration_text(needed)
+        );
+        if is_written {
+            section.mistake("remember", message);
+        } else {
+            draft.section().mistake_here(message);
+        }
+    }
+}
+
+fn file_path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        return Err("does not name a file".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+const REMEMBER_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A leap year. The ledger grows with what it remembers.
+const REMEMBER_MOST: Duration = Duration::from_secs(366 * 24 * 3600);
