@@ -13,6 +13,7 @@ use governor::nanos::Nanos;
 use crate::rules::client::ClientKey;
 
 /// Clients that are remembered one by one.
+#[cfg(test)]
 pub const CLIENTS_MAX: usize = SHARDS * SHARD_CLIENTS_MAX;
 
 const SHARDS: usize = 16;

@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_text_is_one_mistake_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, b"a = 1\n\xff").unwrap();
+        let remarks = load(&file, None).unwrap_err();
+        assert!(matches!(&remarks[..], [one] if one.to_string().starts_with("2:1: ")));
+    }
+
+    #[test]
     fn a_file_is_read_like_its_text() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");

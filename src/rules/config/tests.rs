@@ -148,7 +148,12 @@ fn what_is_written_is_what_the_rest_gets() {
     let route = &config.routes[0];
     assert_eq!(route.host.as_deref(), Some("hooks.example.com"));
     let key = route.sign_with.as_ref().unwrap();
-    assert_eq!(key.expose().len(), 24);
+    // The first vector of Standard Webhooks, whose key is 24 bytes in base64.
+    let signed = b"msg_27UH4WbU6Z5A5EzD8u03UvzRbpk.1649367553.{\"email\":\"test@example.com\",\"username\":\"test_user\"}";
+    assert_eq!(
+        data_encoding::BASE64.encode(&key.sign(&[signed])),
+        "tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw="
+    );
     assert_eq!(key.reference().as_str(), "env:WHSEC");
     let quota = route.quota.unwrap();
     assert_eq!((quota.count.get(), quota.burst.get()), (50, 50));
