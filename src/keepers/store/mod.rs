@@ -14,6 +14,31 @@ use std::time::Duration;
 use crate::words::identity::Keys;
 use crate::words::time::Timestamp;
 
+pub mod embedded;
+pub mod loading;
+pub mod medium;
+pub mod memory;
+pub mod tuning;
+
+mod clock_guard;
+mod codec;
+mod commit;
+mod filter;
+mod journal;
+mod keymap;
+mod merge;
+mod plan;
+mod reading;
+mod shelf;
+mod tables;
+mod tidy;
+mod unwritten;
+mod vault;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
 /// What remembers settled events.
 pub trait Store: Send + Sync + 'static {
     /// The shelf of `route`, made if it is new; called at start, idempotent, and it may wait for the disk.
@@ -44,7 +69,8 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self);
 }
 
-/// Called exactly once with how a settle ended, on the store's thread: it should be short.
+/// Called exactly once with how a settle ended. It should be short: others wait behind it on the store's
+/// thread. Only a refusal as `Full` or `Closed` comes on the caller's own thread, before `settle` returns.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// One route's part of the ledger.

@@ -1,0 +1,108 @@
+//! A hash map from keys to the second they were settled in.
+//!
+//! # Why
+//! Keys are hashes already, so hashing them again in full would be waste. But senders can choose bodies until
+//! their keys agree in some bits, so the bits are mixed with numbers nobody outside the process knows.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+
+use crate::words::identity::Key;
+
+/// Keys and their stored seconds.
+pub(super) type KeyMap = HashMap<Key, u32, Seeds>;
+
+/// Two random numbers, fixed for the process or at least for the map.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds {
+    leading: u64,
+    trailing: u64,
+}
+
+/// Folds a key and the seeds into one number.
+pub(super) struct KeyHasher {
+    seeds: Seeds,
+    hash: u64,
+}
+
+/// Adds a key, or moves it to the later second.
+pub(super) fn remember(map: &mut KeyMap, key: Key, secs: u32) {
+    map.entry(key)
+        .and_modify(|held| *held = secs.max(*held))
+        .or_insert(secs);
+}
+
+impl Default for Seeds {
+    fn default() -> Self {
+        // A map must exist even where the operating system has no numbers left to give; fastrand then
+        // still differs from process to process.
+        let draw = || getrandom::u64().unwrap_or_else(|_| fastrand::u64(..));
+        Self {
+            leading: draw(),
+            trailing: draw(),
+        }
+    }
+}
+
+impl BuildHasher for Seeds {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher {
+            seeds: *self,
+            hash: 0,
+        }
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for half in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(half) {
+                *to = *from;
+            }
+            let left = u128::from(u64::from_le_bytes(word) ^ self.seeds.leading);
+            let right = u128::from(self.hash ^ self.seeds.trailing);
+            let product = left * right;
+            // Folding both halves of the product lets every input bit reach every output bit.
+            self.hash = (product as u64) ^ ((product >> 64) as u64);
+        }
+    }
+
+    // An array writes its length first, which is the same for every key.
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_agree_in_most_bits_still_spread() {
+        let seeds = Seeds::default();
+        let mut buckets = [0u32; 64];
+        for n in 0..6400u32 {
+            let mut bytes = [0; Key::LEN];
+            bytes[12..].copy_from_slice(&n.to_le_bytes());
+            let hash = seeds.hash_one(Key::from_bytes(bytes));
+            buckets[(hash & 63) as usize] += 1;
+        }
+        let most = buckets.iter().max().unwrap();
+        assert!(*most < 200, "{most} of 6400 keys in one of 64 buckets");
+    }
+
+    #[test]
+    fn the_later_second_stays() {
+        let mut map = KeyMap::default();
+        let key = Key::from_bytes([1; Key::LEN]);
+        for secs in [5, 9, 7] {
+            remember(&mut map, key, secs);
+        }
+        assert_eq!(map.get(&key), Some(&9));
+    }
+}

@@ -1,0 +1,221 @@
+//! Opening the file and reading what must be in memory: the shelves, the journal, and which runs count.
+//!
+//! The runs themselves are not read here, so that a store with many keys is ready at once; housekeeping
+//! rebuilds their filters afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableHandle};
+
+use super::ShelfId;
+use super::codec::{JournalRow, Manifest, ShelfRow, decode_format, encode_format};
+use super::journal::Row;
+use super::medium::Medium;
+use super::shelf::{Run, Shelf};
+use super::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES, builder, runs_with_chunks};
+
+/// What a file held when it was opened.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) by_id: BTreeMap<ShelfId, Shelf>,
+    pub(super) next_seq: u64,
+    pub(super) next_shelf: u32,
+    pub(super) next_run: u64,
+    pub(super) orphans: Vec<u64>,
+    /// The newest second any key was settled in.
+    pub(super) newest: u32,
+    pub(super) damaged: u64,
+}
+
+/// Why a store's file cannot be opened. In none of these cases was it changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// Another process has it open.
+    Locked,
+    /// It is no store of ours.
+    Foreign,
+    /// A newer version of this program wrote it.
+    Newer {
+        /// The number of its format.
+        format: u32,
+    },
+    /// The disk refuses, or the file is damaged.
+    Unusable(String),
+}
+
+/// Opens the file in `medium` and reads it, or makes it.
+pub(super) fn open(
+    medium: &dyn Medium,
+    cache_bytes: usize,
+) -> Result<(Database, Loaded), OpenError> {
+    let database = medium.open(&builder(cache_bytes))?;
+    if !is_ours(&database)? {
+        make_tables(&database)?;
+    }
+    let loaded = load(&database)?;
+    Ok((database, loaded))
+}
+
+/// Whether the tables are there; false for an empty database, an error for a stranger's.
+fn is_ours(database: &Database) -> Result<bool, OpenError> {
+    let txn = database.begin_read().map_err(redb::Error::from)?;
+    let tables: Vec<_> = txn
+        .list_tables()
+        .map_err(redb::Error::from)?
+        .map(|table| table.name().to_owned())
+        .collect();
+    if tables.is_empty() {
+        return Ok(false);
+    }
+    if !tables.iter().any(|name| name == META.name()) {
+        return Err(OpenError::Foreign);
+    }
+    let meta = match txn.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableTypeMismatch { .. } | redb::TableError::TableIsMultimap(_)) => {
+            return Err(OpenError::Foreign);
+        }
+        Err(other) => return Err(redb::Error::from(other).into()),
+    };
+    let row = meta.get(FORMAT).map_err(redb::Error::from)?;
+    match row.and_then(|row| decode_format(row.value())) {
+        Some(FORMAT_NUMBER) => Ok(true),
+        Some(format) => Err(OpenError::Newer { format }),
+        None => Err(OpenError::Foreign),
+    }
+}
+
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
+    let txn = database.begin_write()?;
+    txn.open_table(META)?
+        .insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
+    txn.open_table(SHELVES)?;
+    txn.open_table(JOURNAL)?;
+    txn.open_table(RUNS)?;
+    txn.open_table(CHUNKS)?;
+    txn.commit()?;
+    Ok(())
+}
+
+fn load(database: &Database) -> Result<Loaded, redb::Error> {
+    let mut loaded = Loaded::default();
+    load_shelves(database, &mut loaded)?;
+    load_journal(database, &mut loaded)?;
+    let counted = load_runs(database, &mut loaded)?;
+    let present = runs_with_chunks(database)?;
+    let used = counted.last().max(present.last());
+    loaded.next_run = used.map_or(0, |run| run.saturating_add(1));
+    loaded.orphans = present
+        .into_iter()
+        .filter(|run| !counted.contains(run))
+        .collect();
+    Ok(loaded)
+}
+
+fn load_shelves(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
+    for entry in database.begin_read()?.open_table(SHELVES)?.iter()? {
+        let (id, row) = entry?;
+        // The number of an unreadable shelf is not given away again: its keys would turn up in another.
+        loaded.next_shelf = id.value().saturating_add(1);
+        match ShelfRow::decode(row.value()) {
+            Some(row) => {
+                let shelf = Shelf::new(row.name, row.keep);
+                loaded.by_id.insert(ShelfId(id.value()), shelf);
+            }
+            None => loaded.damaged += 1,
+        }
+    }
+    Ok(())
+}
+
+fn load_journal(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
+    for entry in database.begin_read()?.open_table(JOURNAL)?.iter()? {
+        let (seq, row) = entry?;
+        let seq = seq.value();
+        loaded.next_seq = seq.saturating_add(1);
+        let row = JournalRow::decode(row.value());
+        let shelf = row
+            .as_ref()
+            .and_then(|row| loaded.by_id.get_mut(&ShelfId(row.shelf)));
+        match (row.as_ref(), shelf) {
+            (Some(row), Some(shelf)) => {
+                let secs = row.secs;
+                loaded.newest = loaded.newest.max(secs);
+                shelf.journal.add(Row { seq, secs }, &row.keys);
+            }
+            (Some(_), None) | (None, _) => loaded.damaged += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Reads the manifests and gives back the numbers of all, readable or not: the chunks of a run whose
+/// manifest is damaged are no rubbish.
+fn load_runs(database: &Database, loaded: &mut Loaded) -> Result<BTreeSet<u64>, redb::Error> {
+    let mut counted = BTreeSet::new();
+    for entry in database.begin_read()?.open_table(RUNS)?.iter()? {
+        let (id, row) = entry?;
+        let id = id.value();
+        counted.insert(id);
+        let manifest = Manifest::decode(row.value());
+        let shelf = manifest.and_then(|manifest| loaded.by_id.get_mut(&ShelfId(manifest.shelf)));
+        match (manifest, shelf) {
+            (Some(manifest), Some(shelf)) => {
+                loaded.newest = loaded.newest.max(manifest.newest);
+                let filter = OnceLock::new();
+                let run = Run {
+                    id,
+                    manifest,
+                    filter,
+                };
+                shelf.replace(&[], Some(Arc::new(run)));
+            }
+            (Some(_), None) | (None, _) => loaded.damaged += 1,
+        }
+    }
+    Ok(counted)
+}
+
+// === impl OpenError ===
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked => f.write_str("the store is open in another process"),
+            Self::Foreign => f.write_str("the file is not a store of this program"),
+            Self::Newer { format } => write!(
+                f,
+                "the store has format {format}, this version reads {FORMAT_NUMBER}"
+            ),
+            Self::Unusable(reason) => write!(f, "the store cannot be opened: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<redb::Error> for OpenError {
+    fn from(error: redb::Error) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
+impl From<DatabaseError> for OpenError {
+    fn from(error: DatabaseError) -> Self {
+        // redb's error is open-ended, so its arms cannot all be named.
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::Locked,
+            DatabaseError::Storage(redb::StorageError::Io(error))
+                if error.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                Self::Foreign
+            }
+            other => Self::Unusable(other.to_string()),
+        }
+    }
+}
+
+const FORMAT: &str = "format";
+const FORMAT_NUMBER: u32 = 1;

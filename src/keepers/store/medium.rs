@@ -1,0 +1,118 @@
+//! Where a store's file lives, and how it is opened.
+//!
+//! This is the one door through which redb's types are seen from outside: tests bring a medium of their
+//! own that fails, forgets or tears what was not synced.
+//!
+//! # Why
+//! redb leaves two gaps. It does not sync the directory, so that a new file could vanish with the power. And
+//! a crash within the first moments of a new file leaves one that redb itself takes for a stranger's; such
+//! a file holds nothing yet, and is begun anew.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
+
+/// Opens the file, each time with a fresh handle: redb's own are dead after any fault.
+pub trait Medium: Send + Sync + 'static {
+    /// Opens or creates the database; usually by [`create`] over a new backend.
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+}
+
+/// A file of the file system, readable by its owner only.
+#[derive(Debug)]
+pub struct FileMedium {
+    path: PathBuf,
+}
+
+impl FileMedium {
+    /// The file at `path`, which may not exist yet; its directory must.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+impl Medium for FileMedium {
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)?;
+        let fresh = file.metadata()?.len() == 0;
+        let database = create(builder, FileBackend::new(file)?)?;
+        if fresh {
+            sync_directory(&self.path)?;
+        }
+        Ok(database)
+    }
+}
+
+/// Opens the database in `backend`, beginning anew where an earlier beginning was cut short.
+pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Database, DatabaseError> {
+    // Only under the lock: another process may be making the file this very moment.
+    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) => {
+            if is_unfinished(&backend)? {
+                backend.set_len(0)?;
+            }
+            backend
+                .unlock_range(Bound::Unbounded, Bound::Unbounded)
+                .map_err(io::Error::from)?;
+        }
+        Ok(false) => return Err(DatabaseError::DatabaseAlreadyOpen),
+        Err(BackendError::Unsupported) => {
+            if is_unfinished(&backend)? {
+                backend.set_len(0)?;
+            }
+        }
+        Err(error) => return Err(DatabaseError::Storage(error.into())),
+    }
+    builder.create_with_backend(backend)
+}
+
+/// Whether the file was begun by redb and never finished: its magic bytes are not all there, what is there
+/// of them is right, and nothing follows the first page. No file with contents looks like that.
+fn is_unfinished(backend: &impl StorageBackend) -> io::Result<bool> {
+    let len = backend.len()?;
+    if len > UNFINISHED_MAX {
+        return Ok(false);
+    }
+    let len = usize::try_from(len).unwrap_or(0);
+    let mut bytes = vec![0; len];
+    if len == 0 {
+        return Ok(false);
+    }
+    backend.read(0, &mut bytes)?;
+    let (page, rest) = bytes.split_at(len.min(PAGE));
+    let magic = page.get(..MAGIC.len()).unwrap_or(page);
+    let right = magic
+        .iter()
+        .zip(MAGIC)
+        .take_while(|(byte, right)| **byte == **right)
+        .count();
+    let (_, missing) = magic.split_at(right);
+    Ok(right < MAGIC.len()
+        && missing.iter().all(|byte| *byte == 0)
+        && rest.iter().all(|byte| *byte == 0))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// How every redb file begins; written last when a file is made.
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+const PAGE: usize = 4096;
+/// A new file of redb has about 1 MiB; a longer one was finished.
+const UNFINISHED_MAX: u64 = 4 * 1024 * 1024;

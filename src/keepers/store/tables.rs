@@ -1,0 +1,173 @@
+//! The tables of the file and the few ways they are read.
+//!
+//! Rows are bytes to redb: what is in them is the codec's business, so that a damaged row is a missing row
+//! and not an error of the database.
+
+use redb::{Builder, Database, ReadableDatabase, TableDefinition, WriteTransaction};
+
+use super::codec::{CHUNK_RECORDS, Chunk, Record};
+use crate::words::identity::Key;
+
+/// A chunk's place: its run, then the first key in it, so that the tree itself leads to a key's chunk and
+/// no index of chunks has to be held in memory.
+pub(super) type ChunkKey = (u64, &'static [u8; Key::LEN]);
+
+/// What was read of a run, from some key on.
+pub(super) struct Slice {
+    pub(super) records: Vec<Record>,
+    /// Where the next slice begins; `None` at the end of the run.
+    pub(super) next: Option<Key>,
+    /// Chunks that could not be read.
+    pub(super) damaged: u64,
+}
+
+/// One change that housekeeping makes, bounded by whoever makes it.
+pub(super) enum Change {
+    /// Adds chunks, each with its first key, to a run that is being built.
+    PutChunks {
+        run: u64,
+        chunks: Vec<(Key, Vec<u8>)>,
+    },
+    /// Makes a run count: before it, its chunks are orphans.
+    PutRun { run: u64, manifest: Vec<u8> },
+    /// Makes the chunks of a run orphans.
+    RemoveRun(u64),
+    /// Removes the chunks of a run that begin with these keys.
+    RemoveChunks { run: u64, firsts: Vec<Key> },
+    /// Removes rows of the journal.
+    RemoveRows(Vec<u64>),
+}
+
+impl Change {
+    /// Writes the change into a transaction.
+    pub(super) fn apply(&self, txn: &WriteTransaction) -> Result<(), redb::Error> {
+        match self {
+            Self::PutChunks { run, chunks } => {
+                let mut table = txn.open_table(CHUNKS)?;
+                for (first, bytes) in chunks {
+                    table.insert((*run, first.as_bytes()), bytes.as_slice())?;
+                }
+            }
+            Self::PutRun { run, manifest } => {
+                txn.open_table(RUNS)?.insert(run, manifest.as_slice())?;
+            }
+            Self::RemoveRun(run) => {
+                txn.open_table(RUNS)?.remove(run)?;
+            }
+            Self::RemoveChunks { run, firsts } => {
+                let mut table = txn.open_table(CHUNKS)?;
+                for first in firsts {
+                    table.remove((*run, first.as_bytes()))?;
+                }
+            }
+            Self::RemoveRows(seqs) => {
+                let mut table = txn.open_table(JOURNAL)?;
+                for seq in seqs {
+                    table.remove(seq)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings every open of a store's file shares.
+pub(super) fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    builder
+}
+
+/// When `key` was settled according to `run`, and whether a chunk was damaged on the way.
+pub(super) fn find(
+    database: &Database,
+    run: u64,
+    key: &Key,
+) -> Result<(Option<u32>, bool), redb::Error> {
+    let chunks = database.begin_read()?.open_table(CHUNKS)?;
+    let upto = (run, &[0; Key::LEN])..=(run, key.as_bytes());
+    match chunks.range(upto)?.next_back() {
+        None => Ok((None, false)),
+        Some(entry) => {
+            let (_, bytes) = entry?;
+            Ok(match Chunk::parse(bytes.value()) {
+                Some(chunk) => (chunk.find(key), false),
+                None => (None, true),
+            })
+        }
+    }
+}
+
+/// The records of `run` from `from` on, for at most `chunks_max` chunks.
+///
+/// Each slice has a transaction of its own: a long one would keep every page replaced meanwhile from being
+/// used again, and the file would grow.
+pub(super) fn read_slice(
+    database: &Database,
+    run: u64,
+    from: Key,
+    chunks_max: usize,
+) -> Result<Slice, redb::Error> {
+    let chunks = database.begin_read()?.open_table(CHUNKS)?;
+    let mut slice = Slice {
+        records: Vec::with_capacity(chunks_max * CHUNK_RECORDS),
+        next: None,
+        damaged: 0,
+    };
+    let rest = (run, from.as_bytes())..=(run, &[0xff; Key::LEN]);
+    for (taken, entry) in chunks.range(rest)?.enumerate() {
+        let (place, bytes) = entry?;
+        if taken == chunks_max {
+            slice.next = Some(Key::from_bytes(*place.value().1));
+            break;
+        }
+        match Chunk::parse(bytes.value()) {
+            Some(chunk) => slice.records.extend(chunk.records()),
+            None => slice.damaged += 1,
+        }
+    }
+    Ok(slice)
+}
+
+/// The places of up to `chunks_max` chunks of `run`, damaged or not.
+pub(super) fn chunk_places(
+    database: &Database,
+    run: u64,
+    chunks_max: usize,
+) -> Result<Vec<Key>, redb::Error> {
+    let chunks = database.begin_read()?.open_table(CHUNKS)?;
+    let all = (run, &[0; Key::LEN])..=(run, &[0xff; Key::LEN]);
+    chunks
+        .range(all)?
+        .take(chunks_max)
+        .map(|entry| Ok(Key::from_bytes(*entry?.0.value().1)))
+        .collect()
+}
+
+/// The runs that have chunks, whether they count or not: one step of the tree for each.
+pub(super) fn runs_with_chunks(database: &Database) -> Result<Vec<u64>, redb::Error> {
+    let chunks = database.begin_read()?.open_table(CHUNKS)?;
+    let mut runs = Vec::new();
+    let mut from = 0;
+    while let Some(entry) = chunks.range((from, &[0; Key::LEN])..)?.next() {
+        let run = entry?.0.value().0;
+        runs.push(run);
+        let Some(next) = run.checked_add(1) else {
+            break;
+        };
+        from = next;
+    }
+    Ok(runs)
+}
+
+/// `format` holds the number of the file's format.
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+/// Shelves by number.
+pub(super) const SHELVES: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("shelves");
+/// Settled keys in the order they were settled: a commit touches only the tree's right edge, however many
+/// keys are remembered.
+pub(super) const JOURNAL: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("journal");
+/// The runs that count.
+pub(super) const RUNS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("runs");
+/// The sorted records of all runs.
+pub(super) const CHUNKS: TableDefinition<'static, ChunkKey, &[u8]> = TableDefinition::new("chunks");

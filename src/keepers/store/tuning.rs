@@ -1,0 +1,92 @@
+//! How a store in a file is opened: where, with which clock, and with which bounds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Keep;
+use super::tidy::WINDOWS;
+use crate::words::time::Clock;
+
+/// How a store is opened.
+pub struct Options {
+    /// The file; its directory must exist.
+    pub path: PathBuf,
+    /// The clock whose present the callers pass as `now`.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds and sizes.
+    pub tuning: Tuning,
+    /// Told of every commit, on the store's thread and after everybody in it was answered.
+    pub on_commit: Option<OnCommit>,
+}
+
+/// Is told of commits.
+pub type OnCommit = Box<dyn Fn(Commit) + Send>;
+
+/// One commit that is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// From the beginning of the transaction to the end of its sync.
+    pub took: Duration,
+    /// Settles that shared it.
+    pub settles: usize,
+}
+
+/// Bounds and sizes of a store. The defaults are meant for production.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Memory for pages of the file.
+    pub cache_bytes: usize,
+    /// Settles that may wait; beyond it they are refused as `Full`.
+    pub queue_ops_max: usize,
+    /// Settles in one commit.
+    pub commit_ops_max: usize,
+    /// Keys of one shelf in the journal before they become a run.
+    pub journal_keys_max: usize,
+    /// Keys in one run at most.
+    pub run_keys_max: u64,
+    /// Settled keys remembered in memory while they cannot be written.
+    pub unwritten_keys_max: usize,
+    /// Pause before the file is opened anew after a fault; it doubles up to `retry_max`.
+    pub retry_first: Duration,
+    /// The longest such pause.
+    pub retry_max: Duration,
+    /// Two syncs per commit instead of one: then not even chosen bytes can make a torn commit look whole.
+    pub two_phase: bool,
+    /// Whether a thread does the housekeeping; without it only [`Embedded::tidy`] does.
+    pub tidies_itself: bool,
+}
+
+// === impl Tuning ===
+
+impl Tuning {
+    /// Keys in a shelf's journal before they become a run. A bounded shelf is forgotten run by run, so its
+    /// runs must be small against its bound.
+    pub(super) fn journal_bound(&self, keep: Keep) -> usize {
+        let eighth = keep
+            .max_keys
+            .map(|max| max / usize::try_from(WINDOWS).unwrap_or(1));
+        eighth
+            .map_or(self.journal_keys_max, |eighth| {
+                eighth.min(self.journal_keys_max)
+            })
+            .max(1)
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 16 * 1024 * 1024,
+            queue_ops_max: 65_536,
+            commit_ops_max: 4_096,
+            journal_keys_max: 32_768,
+            run_keys_max: 4_000_000,
+            unwritten_keys_max: 131_072,
+            retry_first: Duration::from_millis(100),
+            retry_max: Duration::from_secs(5),
+            two_phase: false,
+            tidies_itself: true,
+        }
+    }
+}
