@@ -1,0 +1,80 @@
+//! The store against power cuts and failing disks.
+//!
+//! A power cut keeps any part of what was not synced. Whatever the store said was settled must be known
+//! afterwards, and it must open. The two controls break what the promise stands on and expect the check to
+//! notice: a check that cannot fail proves nothing.
+//!
+//! `PASSGATE_CRASH_RUNS` sets the number of histories, `PASSGATE_CRASH_SEED` repeats one.
+
+/// The disk that all of this happens on.
+#[path = "crash/disk.rs"]
+mod disk;
+/// Errors, full disks, panics and hangs, with the power on.
+#[path = "crash/faults.rs"]
+mod faults;
+/// Random histories with power cuts.
+#[path = "crash/life.rs"]
+mod life;
+
+use std::panic::catch_unwind;
+
+use disk::Disk;
+use life::{Ack, Broken, Lived, live};
+
+#[test]
+fn what_was_acked_survives_every_power_cut() {
+    let runs = number("PASSGATE_CRASH_RUNS").unwrap_or(300);
+    let seeds = match number("PASSGATE_CRASH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..runs,
+    };
+    let alone = number("PASSGATE_CRASH_SEED").is_some();
+    let (mut acked, mut merged) = (0, 0);
+    for seed in seeds {
+        let two_phase = seed % 4 == 3;
+        let lived = catch_unwind(|| live(seed, Disk::default(), Ack::WhenDone, two_phase));
+        match lived {
+            Ok(Ok(lived)) => {
+                acked += lived.acked;
+                merged += u64::from(lived.runs > 0);
+            }
+            Ok(Err(broken)) => panic!("{broken:?}: PASSGATE_CRASH_SEED={seed}"),
+            Err(_) => panic!("panicked: PASSGATE_CRASH_SEED={seed}"),
+        }
+    }
+    assert!(
+        alone || (acked > 0 && merged > 0),
+        "the histories were too short to tell"
+    );
+}
+
+#[test]
+fn a_seed_repeats_its_history() {
+    for seed in 0..10 {
+        let lived = || live(seed, Disk::default(), Ack::WhenDone, false);
+        assert_eq!(lived(), lived(), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_power_cut_test_sees_a_missing_sync() {
+    let found = |seed| live(seed, Disk::lying(), Ack::WhenDone, false);
+    assert!(finds_lost_keys(found));
+}
+
+#[test]
+fn the_power_cut_test_sees_an_early_ack() {
+    let found = |seed| live(seed, Disk::default(), Ack::WhenQueued, false);
+    assert!(finds_lost_keys(found));
+}
+
+/// Whether a few histories suffice to find a lost key. A disk that lies can also make redb itself panic.
+fn finds_lost_keys(
+    found: impl Fn(u64) -> Result<Lived, Broken> + std::panic::RefUnwindSafe,
+) -> bool {
+    (0..20).any(|seed| matches!(catch_unwind(|| found(seed)), Ok(Err(Broken::Lost(_)))))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
