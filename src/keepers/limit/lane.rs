@@ -58,6 +58,7 @@ impl Lanes {
     }
 
     #[cfg(test)]
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }

@@ -148,11 +148,11 @@ fn what_is_written_is_what_the_rest_gets() {
     let route = &config.routes[0];
     assert_eq!(route.host.as_deref(), Some("hooks.example.com"));
     let key = route.sign_with.as_ref().unwrap();
-    // The first vector of Standard Webhooks, whose key is 24 bytes in base64.
-    let signed = b"msg_27UH4WbU6Z5A5EzD8u03UvzRbpk.1649367553.{\"email\":\"test@example.com\",\"username\":\"test_user\"}";
+    // The second vector of Standard Webhooks, whose key is 24 bytes in base64.
+    let signed = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
     assert_eq!(
         data_encoding::BASE64.encode(&key.sign(&[signed])),
-        "tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw="
+        "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     );
     assert_eq!(key.reference().as_str(), "env:WHSEC");
     let quota = route.quota.unwrap();

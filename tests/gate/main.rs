@@ -1,0 +1,7 @@
+//! Behaviour through real sockets: a gateway in this process, or the real binary, before an app that
+//! records every byte it is sent.
+
+mod support;
+
+/// The first event, and what the app receives of it.
+mod clean;

@@ -1,0 +1,209 @@
+//! A gateway in this process, made from a configuration's text.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use passgate::doors::gateway::{Gateway, Parts};
+use passgate::keepers::log::{Format, Log};
+use passgate::keepers::metrics::Metrics;
+use passgate::keepers::store::Store;
+use passgate::keepers::store::embedded::Embedded;
+use passgate::keepers::store::tuning::{Options, Tuning};
+use passgate::rules::config::Config;
+use passgate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
+use zeroize::Zeroizing;
+
+use crate::support::app::App;
+use crate::support::clock::HandClock;
+use crate::support::sender::{Answer, Request, SECRET};
+
+/// A gateway, its app and its clock.
+pub struct Gate {
+    /// Where senders reach it.
+    pub address: SocketAddr,
+    /// Where the operator reaches it.
+    pub admin: SocketAddr,
+    /// The app behind it.
+    pub app: App,
+    /// Its clock.
+    pub clock: Arc<HandClock>,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    /// What it logged so far.
+    pub logged: Logged,
+    log: Log,
+    gateway: Gateway,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// What a gateway is started with.
+pub struct Setup {
+    app: App,
+    config: String,
+    clock: Arc<HandClock>,
+    store: Option<Arc<dyn Store>>,
+}
+
+/// The lines of a log.
+#[derive(Clone, Default)]
+pub struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Setup {
+    /// One WalletWerk route before this app, with `more` lines in its table.
+    pub fn walletwerk(app: App, more: &str) -> Self {
+        let config = format!(
+            "[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://{}/events\"\n{more}\n",
+            app.address
+        );
+        Self::config(app, config)
+    }
+
+    /// This configuration; `@APP@` stands for the app's address. Listeners and store are set by the test.
+    pub fn config(app: App, config: impl Into<String>) -> Self {
+        let config = config.into().replace("@APP@", &app.address.to_string());
+        Self {
+            app,
+            config,
+            clock: Arc::new(HandClock::new()),
+            store: None,
+        }
+    }
+
+    /// The same over this store and clock.
+    pub fn over(mut self, store: Arc<dyn Store>, clock: Arc<HandClock>) -> Self {
+        self.store = Some(store);
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the gateway.
+    pub async fn start(self) -> Gate {
+        let config = format!("{}\n", self.config);
+        let read = Config::read(&config, Path::new("test.toml"), Some(&TestSecrets));
+        let (mut config, _) =
+            read.unwrap_or_else(|mistakes| panic!("{mistakes:#?}\nin {}", self.config));
+        config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        config.admin.listen = "127.0.0.1:0".parse().unwrap();
+        let (store, folder) = match self.store {
+            Some(store) => (store, None),
+            None => {
+                let folder = tempfile::tempdir().unwrap();
+                let store = open_store(&folder.path().join("test.redb"), self.clock.clone());
+                (store, Some(folder))
+            }
+        };
+        let logged = Logged::default();
+        let log = Log::new(Box::new(logged.clone()), Format::Json, self.clock.clone()).unwrap();
+        let parts = Parts {
+            store: Arc::clone(&store),
+            clock: self.clock.clone(),
+            log: log.clone(),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let gateway = Gateway::start(config, parts).await.unwrap();
+        Gate {
+            address: gateway.listening()[0],
+            admin: gateway.admin_listening(),
+            app: self.app,
+            clock: self.clock,
+            store,
+            logged,
+            log,
+            gateway,
+            _folder: folder,
+        }
+    }
+}
+
+/// A durable store in this file.
+pub fn open_store(path: &Path, clock: Arc<HandClock>) -> Arc<dyn Store> {
+    Arc::new(
+        Embedded::open(Options {
+            path: path.to_owned(),
+            clock,
+            tuning: Tuning::default(),
+            on_commit: None,
+        })
+        .unwrap(),
+    )
+}
+
+impl Gate {
+    /// One WalletWerk route before an app that answers 200.
+    pub async fn willing() -> Self {
+        Setup::walletwerk(App::willing().await, "").start().await
+    }
+
+    /// Sends a request.
+    pub async fn send(&self, request: &Request) -> Answer {
+        request.send(self.address).await
+    }
+
+    /// The metrics.
+    pub async fn metrics(&self) -> String {
+        Request::get("/metrics").send(self.admin).await.body
+    }
+
+    /// The value of one series.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let line = metrics.lines().find(|line| {
+            line.rsplit_once(' ')
+                .is_some_and(|(name, _)| name == series)
+        });
+        let line = line.unwrap_or_else(|| panic!("no {series} in\n{metrics}"));
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    }
+
+    /// Stops it gently.
+    pub async fn stop(self) -> Logged {
+        self.gateway.stop(std::future::pending()).await;
+        self.log.close();
+        self.logged
+    }
+}
+
+impl Logged {
+    /// All of it, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The secrets that test configurations refer to.
+struct TestSecrets;
+
+impl SecretSource for TestSecrets {
+    fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let secrets = HashMap::from([
+            ("WALLETWERK_SECRET", SECRET),
+            ("WALLETWERK_SECRET_OLD", "walletwerk_previous_secret"),
+            ("PASSWORKS_API_KEY", "passworks-live-api-key"),
+            ("WALLIT_PATH_SECRET", "wallit-path-secret"),
+            ("WALLIT_KEY", "BB772A5B-1E7B-461C-8AC6-CA9E6E2FD2B9"),
+            ("WALLIT_SECRET", "test-secret"),
+            ("SIGNING_SECRET", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+        ]);
+        secrets
+            .get(name)
+            .map(|secret| Zeroizing::new(secret.as_bytes().to_vec()))
+    }
+
+    fn file(&self, _: &Path) -> Result<SecretFile, Unreadable> {
+        Err(Unreadable::NotAFile)
+    }
+}

@@ -1,0 +1,6 @@
+//! What the tests share: an app that records, a gateway to try, a sender, and a clock set by hand.
+
+pub mod app;
+pub mod clock;
+pub mod gate;
+pub mod sender;
