@@ -59,22 +59,25 @@ pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Databas
     // Only under the lock: another process may be making the file this very moment.
     match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) => {
-            if is_unfinished(&backend)? {
-                backend.set_len(0)?;
-            }
+            let begun = begin_anew(&backend);
+            // Whatever came of it: a lock that stays behind would keep the next try out.
             backend
                 .unlock_range(Bound::Unbounded, Bound::Unbounded)
                 .map_err(io::Error::from)?;
+            begun?;
         }
         Ok(false) => return Err(DatabaseError::DatabaseAlreadyOpen),
-        Err(BackendError::Unsupported) => {
-            if is_unfinished(&backend)? {
-                backend.set_len(0)?;
-            }
-        }
+        Err(BackendError::Unsupported) => begin_anew(&backend)?,
         Err(error) => return Err(DatabaseError::Storage(error.into())),
     }
     builder.create_with_backend(backend)
+}
+
+fn begin_anew(backend: &impl StorageBackend) -> io::Result<()> {
+    match is_unfinished(backend)? {
+        true => backend.set_len(0),
+        false => Ok(()),
+    }
 }
 
 /// Whether the file was begun by redb and never finished: its magic bytes are not all there, what is there
