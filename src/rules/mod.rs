@@ -6,6 +6,7 @@
 pub mod clean;
 pub mod client;
 pub mod config;
+pub mod diagnosis;
 pub mod framing;
 pub mod provider;
 pub mod reader;

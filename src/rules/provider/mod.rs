@@ -16,6 +16,7 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 
+use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::reader::Section;
 use crate::words::message::{Head, Message};
 use crate::words::secret::{Reference, Secret};
@@ -44,6 +45,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// The secrets that can match, by reference.
     fn secrets(&self) -> Vec<Reference>;
+
+    /// Why [`Provider::verify`] refuses or buries a message, as far as can be found out afterwards. For
+    /// the operator's eyes: it tries much and takes its time, and decides nothing.
+    fn diagnose(&self, case: &Case<'_>) -> Vec<Finding>;
 
     /// How long an event must at least be remembered: as long as the provider may send it again, or a
     /// captured copy would still count as fresh.
@@ -80,6 +85,8 @@ pub struct Kind {
     pub has_delivery_ids: bool,
     /// After a refusal the provider tries again after these pauses, each from the try before.
     pub retry_pauses: &'static [Duration],
+    /// After so many refusals in a row the provider stops sending altogether, where it does that.
+    pub disabled_after: Option<u32>,
     /// Event types that a sample can be made of, the most usual first.
     pub events: &'static [&'static str],
     /// Builds a route's provider from its `secrets` and its `[route.verify]` section. Mistakes are

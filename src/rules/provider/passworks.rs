@@ -12,6 +12,7 @@ use hyper::Method;
 use hyper::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
+use crate::rules::diagnosis::{Case, Finding, presented, unreadable};
 use crate::rules::provider::json::Members;
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
@@ -32,6 +33,7 @@ pub static KIND: Kind = Kind {
     accepted_status: None,
     has_delivery_ids: false,
     retry_pauses: &[],
+    disabled_after: None,
     events: &[
         "installed",
         "created",
@@ -123,6 +125,15 @@ impl Provider for Passworks {
             .iter()
             .map(|key| key.reference().clone())
             .collect()
+    }
+
+    fn diagnose(&self, case: &Case<'_>) -> Vec<Finding> {
+        match self.verify_key(&case.message.head) {
+            Err(_) => presented::explain_header(case, &AUTHORIZATION),
+            Ok(_) => unreadable::explain(&case.message.body)
+                .into_iter()
+                .collect(),
+        }
     }
 
     fn must_remember(&self) -> Duration {

@@ -8,6 +8,8 @@
 //! The timestamp says when the thing happened, not when it was sent, and retries run for a day. The usual
 //! five minutes would refuse honest retries; `max_age` together with the ledger closes replay instead.
 
+mod diagnosis;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::provider::hmac::{SignatureEncoding, Signer, to_hex};
 use crate::rules::provider::json::{self, Member, Members};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
@@ -43,6 +46,7 @@ pub static KIND: Kind = Kind {
         Duration::from_secs(60 * 60),
         RETRY_HORIZON,
     ],
+    disabled_after: Some(10),
     events: &[
         "card.active",
         "card.created",
@@ -149,6 +153,10 @@ impl Provider for WalletWerk {
             .iter()
             .map(|signer| signer.reference().clone())
             .collect()
+    }
+
+    fn diagnose(&self, case: &Case<'_>) -> Vec<Finding> {
+        diagnosis::findings(self, case)
     }
 
     fn must_remember(&self) -> Duration {

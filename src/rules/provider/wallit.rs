@@ -8,6 +8,8 @@
 //! # Why the content key covers every parameter
 //! A forged callback may name a true token under another type; it must not make the true one a duplicate.
 
+mod diagnosis;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use data_encoding::BASE64;
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::{Method, StatusCode};
 
+use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::provider::hmac::{SignatureEncoding, Signer};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
@@ -37,6 +40,7 @@ pub static KIND: Kind = Kind {
     accepted_status: Some(StatusCode::OK),
     has_delivery_ids: false,
     retry_pauses: &[Duration::from_secs(60), Duration::from_secs(60)],
+    disabled_after: None,
     events: &[
         "ExternalSubscriberLinked",
         "EligibleSubscriptionPurchased",
@@ -190,6 +194,10 @@ impl Provider for Wallit {
             .chain(keys)
             .cloned()
             .collect()
+    }
+
+    fn diagnose(&self, case: &Case<'_>) -> Vec<Finding> {
+        diagnosis::findings(self, case)
     }
 
     fn must_remember(&self) -> Duration {
