@@ -9,6 +9,9 @@ pub mod passworks;
 pub mod walletwerk;
 pub mod wallit;
 
+#[cfg(test)]
+mod contract;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -365,7 +365,7 @@ fn is_type_byte(byte: u8) -> bool {
 ///
 /// The path is the one that Wallit was given, lower-cased; names and values of the query are decoded,
 /// lower-cased and sorted by name, and left out for other methods than GET, as both SDKs do.
-fn signing_text(head: &Head, timestamp: &[u8]) -> Vec<u8> {
+pub(super) fn signing_text(head: &Head, timestamp: &[u8]) -> Vec<u8> {
     let query = match head.method {
         Method::GET => signing_query(head.query()),
         _ => String::new(),
