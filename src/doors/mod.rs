@@ -1,5 +1,6 @@
 //! The doors: sockets, the command line, and the wiring of everything else.
 
 pub mod admin;
+pub mod cli;
 pub mod gateway;
 pub mod server;

@@ -8,5 +8,7 @@ pub mod client;
 pub mod config;
 pub mod diagnosis;
 pub mod framing;
+pub mod hmac;
+pub mod json;
 pub mod provider;
 pub mod reader;

@@ -7,6 +7,8 @@
 //! configuration or a reference to a secret that cannot be used (`EX_CONFIG` of sysexits).
 
 mod check;
+mod demo;
+mod run;
 mod secrets;
 mod send;
 mod terminal;
@@ -19,7 +21,6 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::doors::gateway;
 use crate::rules::provider::{self, KINDS, Kind};
 
 /// A gateway for the webhooks of wallet platforms: verifies each one, keeps duplicates away, and hands
@@ -83,9 +84,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run { config } => gateway::run(&config),
+        Command::Run { config } => run::run(&config),
         Command::Check(arguments) => ExitCode::from(check::run(&arguments)),
-        Command::Demo { keep_running } => gateway::demo(keep_running),
+        Command::Demo { keep_running } => demo::run(keep_running),
         Command::Send(arguments) => ExitCode::from(send::run(&arguments)),
         Command::Verify(arguments) => ExitCode::from(verify::run(&arguments)),
     }

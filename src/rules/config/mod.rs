@@ -25,8 +25,8 @@ use hyper::Uri;
 use ipnet::IpNet;
 
 use crate::rules::config::route::Draft;
+use crate::rules::hmac::Signer;
 use crate::rules::provider::Provider;
-use crate::rules::provider::hmac::Signer;
 use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::{SecretSource, Secrets};
 use crate::rules::reader::{self, Read, Section};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::Uri;
 
 use crate::rules::config::{Quota, Route, naming, quota, signing, upstream};
-use crate::rules::provider::hmac::Signer;
+use crate::rules::hmac::Signer;
 use crate::rules::provider::{self, KINDS, Kind, Provider};
 use crate::rules::reader::Section;
 use crate::rules::reader::nearest::nearest;

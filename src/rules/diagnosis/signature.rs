@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256, Sha512};
 use crate::rules::diagnosis::bodies::{Candidate, candidates};
 use crate::rules::diagnosis::secrets::{Reading, readings};
 use crate::rules::diagnosis::{Case, Finding, json, tags};
-use crate::rules::provider::hmac::{SignatureEncoding, Signer, Tag};
+use crate::rules::hmac::{SignatureEncoding, Signer, Tag};
 use crate::words::secret::{Reference, Secret};
 
 /// An HMAC-SHA256 of the raw body in a header.

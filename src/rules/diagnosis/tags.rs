@@ -2,7 +2,7 @@
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 
-use crate::rules::provider::hmac::{SignatureEncoding, Tag};
+use crate::rules::hmac::{SignatureEncoding, Tag};
 
 /// What is wrong with a value that does not decode.
 #[derive(Debug)]

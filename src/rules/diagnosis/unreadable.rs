@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use crate::rules::diagnosis::Finding;
-use crate::rules::provider::json::{Member, Members, text};
+use crate::rules::json::{Member, Members, text};
 use crate::words::time::Timestamp;
 
 /// Why `body` is not one JSON object; `None` where it is.

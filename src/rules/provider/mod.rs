@@ -3,8 +3,6 @@
 //! A provider is one file (options, verification, samples, tests, its `KIND`) and one line in [`KINDS`].
 //! It is pure: a message and `now` go in, a verdict or a reason comes out.
 
-pub mod hmac;
-pub mod json;
 pub mod passworks;
 pub mod walletwerk;
 pub mod wallit;
@@ -72,6 +70,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
 pub struct Kind {
     /// The name in the configuration.
     pub name: &'static str,
+    /// How it proves what it sends, in a few words.
+    pub proof: &'static str,
     /// The methods that its routes take.
     pub methods: &'static [Method],
     /// Headers of the provider that decide something, so must be single and not comma-joined.

@@ -13,7 +13,7 @@ use hyper::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
 use crate::rules::diagnosis::{Case, Finding, presented, unreadable};
-use crate::rules::provider::json::Members;
+use crate::rules::json::Members;
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
 use crate::words::identity::Identity;
@@ -25,6 +25,7 @@ use crate::words::verdict::{Assurance, BuryReason, Fate, Unverified, Verdict};
 /// Passworks' line in the registry.
 pub static KIND: Kind = Kind {
     name: "passworks",
+    proof: "an API key in the Authorization header",
     methods: &[Method::POST],
     deciding_headers: &[],
     kept_headers: &[],

@@ -19,8 +19,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::rules::diagnosis::{Case, Finding};
-use crate::rules::provider::hmac::{SignatureEncoding, Signer, to_hex};
-use crate::rules::provider::json::{self, Member, Members};
+use crate::rules::hmac::{SignatureEncoding, Signer, to_hex};
+use crate::rules::json::{self, Member, Members};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
 use crate::words::identity::{Identity, PartsHasher};
@@ -32,6 +32,7 @@ use crate::words::verdict::{Assurance, BuryReason, Fate, Unverified, Verdict};
 /// WalletWerk's line in the registry.
 pub static KIND: Kind = Kind {
     name: "walletwerk",
+    proof: "signed with HMAC-SHA256 over the body",
     methods: &[Method::POST],
     deciding_headers: &[&SIGNATURE, &EVENT, &TIMESTAMP, &DELIVERY_ID],
     kept_headers: &[&SIGNATURE, &EVENT, &TIMESTAMP, &DELIVERY_ID],

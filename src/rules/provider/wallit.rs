@@ -20,7 +20,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::{Method, StatusCode};
 
 use crate::rules::diagnosis::{Case, Finding};
-use crate::rules::provider::hmac::{SignatureEncoding, Signer};
+use crate::rules::hmac::{SignatureEncoding, Signer};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
 use crate::words::identity::{Identity, PartsHasher};
@@ -32,6 +32,7 @@ use crate::words::verdict::{Assurance, Fate, Unverified, Verdict};
 /// Wallit's line in the registry.
 pub static KIND: Kind = Kind {
     name: "wallit",
+    proof: "a callback with a token, to a secret path",
     methods: &[Method::GET, Method::POST],
     deciding_headers: &[&AUTHENTICATION, &TIMESTAMP],
     kept_headers: &[],

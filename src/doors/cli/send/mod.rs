@@ -1,9 +1,9 @@
 //! `passgate send`: sample events, signed and sent as a platform would.
 
-mod courier;
+pub mod courier;
 mod retrying;
 mod tally;
-mod tamper;
+pub mod tamper;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hyper::Method;
 
+use crate::rules::hmac::{Signer, to_hex};
 use crate::rules::provider::Provider;
 use crate::rules::provider::contract::{build, headers, judge, keys, message, now, secret};
-use crate::rules::provider::hmac::{Signer, to_hex};
 use crate::rules::provider::walletwerk::KIND;
 use crate::words::message::Message;
 use crate::words::time::Timestamp;

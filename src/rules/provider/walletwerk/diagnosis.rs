@@ -2,7 +2,7 @@
 
 use crate::rules::diagnosis::signature::{self, BodySignature};
 use crate::rules::diagnosis::{Case, Finding, span, unreadable};
-use crate::rules::provider::json::Members;
+use crate::rules::json::Members;
 use crate::rules::provider::walletwerk::{
     AHEAD, DELIVERY_ID, Facts, SIGNATURE, TEST_EVENT, TIMESTAMP, WalletWerk,
 };

@@ -1,0 +1,160 @@
+//! `passgate run`: a configuration becomes a gateway that serves until it is told to stop.
+//!
+//! SIGTERM and SIGINT drain: nothing that was answered is lost. A second one ends the wait.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::doors::cli::terminal::{complain, complain_all};
+use crate::doors::cli::{CONFIGURATION, DONE, REFUSED};
+use crate::doors::gateway::{Gateway, Parts};
+use crate::keepers::log::{Format, Level, Log};
+use crate::keepers::metrics::Metrics;
+use crate::keepers::store::embedded::Embedded;
+use crate::keepers::store::tuning::{Options, Tuning};
+use crate::rules::config::surroundings::Surroundings;
+use crate::rules::config::{Config, file};
+use crate::rules::reader::remark::listing;
+use crate::words::time::{Clock, SystemClock};
+
+/// Runs until a signal, and gives the exit code.
+pub fn run(path: &Path) -> ExitCode {
+    let config = match file::load(path, Some(&Surroundings)) {
+        Ok((config, warnings)) => {
+            complain_all(&listing(path, &warnings));
+            config
+        }
+        Err(remarks) => {
+            complain_all(&listing(path, &remarks));
+            return ExitCode::from(CONFIGURATION);
+        }
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::from(DONE),
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// Opens the store of a configuration, with its commits in the metrics.
+///
+/// # Errors
+/// What keeps it from being opened.
+pub fn open_store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Embedded, String> {
+    let path = config.store.path.clone();
+    let observed = Arc::clone(metrics);
+    Embedded::open(Options {
+        path: path.clone(),
+        clock: Arc::clone(clock),
+        tuning: Tuning::default(),
+        on_commit: Some(Box::new(move |commit| {
+            observed
+                .store_commit_seconds
+                .observe(commit.took.as_secs_f64());
+        })),
+    })
+    .map_err(|error| format!("the store {} cannot be opened: {error}", path.display()))
+}
+
+fn serve(config: Config) -> Result<(), String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let format = match io::stdout().is_terminal() {
+        true => Format::Pretty,
+        false => Format::Json,
+    };
+    let log = Log::new(Box::new(io::stdout()), format, Arc::clone(&clock))
+        .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
+    let metrics = Arc::new(Metrics::new());
+    let store = open_store(&config, &clock, &metrics)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let parts = Parts {
+        store: Arc::new(store),
+        clock,
+        log: log.clone(),
+        metrics,
+    };
+    let served = runtime.block_on(until_told(config, parts));
+    // Whatever still runs has been waited for as long as it may take.
+    runtime.shutdown_background();
+    log.close();
+    served
+}
+
+async fn until_told(config: Config, parts: Parts) -> Result<(), String> {
+    let no_signals = |error| format!("signals cannot be listened for: {error}");
+    let mut signals = Signals::new().map_err(no_signals)?;
+    let log = parts.log.clone();
+    let routes: Vec<String> = config
+        .routes
+        .iter()
+        .map(|route| format!("{} at {}", route.name, route.path))
+        .collect();
+    let gateway = Gateway::start(config, parts)
+        .await
+        .map_err(|error| error.to_string())?;
+    let listening: Vec<String> = gateway
+        .listening()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    log.say(
+        Level::Info,
+        "passgate is ready",
+        &[
+            ("listen", &listening.join(", ")),
+            ("admin", &gateway.admin_listening()),
+            ("routes", &routes.join(", ")),
+            ("version", &env!("CARGO_PKG_VERSION")),
+        ],
+    );
+    signals.told_to_stop(&log).await;
+    log.say(Level::Info, "passgate is draining", &[]);
+    gateway
+        .stop(async move { signals.told_to_stop(&log).await })
+        .await;
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told_to_stop(&mut self, log: &Log) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // A closed terminal must not end a gateway, and neither must a hopeful `kill -HUP`.
+                _ = self.hangup.recv() => log.say(
+                    Level::Warn,
+                    "SIGHUP changes nothing: this version reads its configuration at the start only",
+                    &[],
+                ),
+            }
+        }
+    }
+}
