@@ -59,7 +59,7 @@ impl Lanes {
 
     #[cfg(test)]
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.lock().unwrap().len()
     }
 }

@@ -94,10 +94,13 @@ pub struct Kind {
     pub events: &'static [&'static str],
     /// Builds a route's provider from its `secrets` and its `[route.verify]` section. Mistakes are
     /// said to the section; `None` means that there were some.
-    pub build: fn(Vec<Secret>, &mut Section<'_>) -> Option<Arc<dyn Provider>>,
+    pub build: Build,
     /// Makes a sample request as the platform would send it.
     pub sample: fn(&SampleOrder<'_>) -> Sample,
 }
+
+/// How a route's provider is built, see [`Kind::build`].
+pub type Build = fn(Vec<Secret>, &mut Section<'_>) -> Option<Arc<dyn Provider>>;
 
 /// What sample is wanted.
 #[derive(Clone, Copy, Debug)]

@@ -101,7 +101,7 @@ fn build(secrets: Vec<Secret>, verify: &mut Section<'_>) -> Option<Arc<dyn Provi
         if !verify.has_placeholders() && !secret.expose().iter().all(is_segment) {
             verify.mistake_at_parent(
                 "secrets",
-                &format!(
+                format!(
                     "{} is to be a path segment, so it can hold only letters, digits and - . _ ~",
                     secret.reference()
                 ),

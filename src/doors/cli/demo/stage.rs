@@ -164,9 +164,9 @@ impl Stage {
         say("");
         say("Everything keeps running until Ctrl-C. Try it from another terminal:");
         say("");
-        say(&format!(
-            "  BODY='{{\"event\":\"card.active\",\"timestamp\":\"'$(date -u +%FT%TZ)'\",\"data\":{{\"card_id\":\"c1\"}}}}'"
-        ));
+        say(
+            r#"  BODY='{"event":"card.active","timestamp":"'$(date -u +%FT%TZ)'","data":{"card_id":"c1"}}'"#,
+        );
         say(&format!(
             "  SIG=$(printf %s \"$BODY\" | openssl dgst -sha256 -hmac {secret} | sed 's/.* //')"
         ));
