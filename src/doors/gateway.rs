@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
@@ -19,10 +18,11 @@ use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
 use crate::keepers::store::{Store, StoreError};
 use crate::rules::config::Config;
+use crate::words::limits::Limits;
 use crate::words::time::Clock;
 use crate::work::body::BodyBudget;
 use crate::work::forward::{Forwarder, NoRootCertificates};
-use crate::work::ingest::{Gate, REQUEST_TIME};
+use crate::work::ingest::Gate;
 use crate::work::routes::Routes;
 
 /// A running gateway.
@@ -45,6 +45,8 @@ pub struct Parts {
     pub log: Log,
     /// Where it is all counted.
     pub metrics: Arc<Metrics>,
+    /// How much and how long.
+    pub limits: Limits,
 }
 
 /// Why a gateway does not start.
@@ -71,6 +73,7 @@ impl Gateway {
             clock,
             log,
             metrics,
+            limits,
         } = parts;
         let needs_tls = config
             .routes
@@ -91,13 +94,15 @@ impl Gateway {
             config.server.client_address_from,
         );
         let clients = ClientLimiter::new(config.client_quota, Arc::clone(&clock));
-        let routes = Routes::new(config, &ledger, &metrics, &clock).map_err(StartError::Store)?;
+        let routes = Routes::new(config, &ledger, &metrics, &clock, limits.live)
+            .map_err(StartError::Store)?;
         let gate = Arc::new(Gate {
             routes: ArcSwap::from_pointee(routes),
             ledger,
             forwarder,
             clients,
-            bodies: BodyBudget::new(),
+            bodies: BodyBudget::new(limits.body_bytes),
+            limits,
             clock,
             log,
             metrics,
@@ -139,10 +144,11 @@ impl Gateway {
         // Everybody who could have gone away by now has.
         let _ = self.stop.send(true);
         let drained = async { while self.servers.join_next().await.is_some() {} };
+        // No request takes longer than the time for a whole one.
         let is_drained = tokio::select! {
             () = drained => true,
             () = hurry => false,
-            () = tokio::time::sleep(DRAIN_TIME) => false,
+            () = tokio::time::sleep(self.gate.limits.request_time) => false,
         };
         if !is_drained {
             self.gate.log.say(
@@ -158,9 +164,6 @@ impl Gateway {
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
 }
-
-/// No request takes longer than this.
-const DRAIN_TIME: Duration = REQUEST_TIME;
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = server::bind(address).map_err(|error| StartError::Bind(address, error))?;

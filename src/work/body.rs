@@ -11,9 +11,6 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of all bodies in memory at one time.
-pub const BUDGET_BYTES: usize = 256 * 1024 * 1024;
-
 /// The memory that bodies may take.
 pub struct BodyBudget(Arc<Semaphore>);
 
@@ -41,9 +38,9 @@ pub enum BodyError {
 // === impl BodyBudget ===
 
 impl BodyBudget {
-    /// The whole budget.
-    pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(BUDGET_BYTES)))
+    /// A budget of so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
     /// Reads a body of at most `max` bytes within `limit`.
@@ -89,12 +86,6 @@ impl BodyBudget {
             bytes: read.into_bytes(),
             share,
         })
-    }
-}
-
-impl Default for BodyBudget {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -27,6 +27,7 @@ use crate::rules::clean::Attempt;
 use crate::rules::client::{self, ClientKey};
 use crate::rules::config::ClientAddressFrom;
 use crate::rules::framing::{BodyLength, Flaw};
+use crate::words::limits::Limits;
 use crate::words::message::{Head, Message};
 use crate::words::outcome::{Malformed, Outcome};
 use crate::words::time::Clock;
@@ -36,18 +37,6 @@ use crate::work::body::{BodyBudget, BodyError, ReadBody};
 use crate::work::forward::{AppAnswer, Attempted, Forwarder};
 use crate::work::head;
 use crate::work::routes::{Route, Routes};
-
-/// A body has this long to arrive.
-pub const BODY_TIME: Duration = Duration::from_secs(10);
-
-/// In the narrow lane a body has less.
-pub const LANE_BODY_TIME: Duration = Duration::from_secs(2);
-
-/// Settling is waited for this long; the app has the event, so the answer is 2xx all the same.
-pub const STORE_TIME: Duration = Duration::from_secs(3);
-
-/// A whole request: the shortest time that a platform waits (30 s) less what the way takes.
-pub const REQUEST_TIME: Duration = Duration::from_secs(25);
 
 /// Authentic events refused in a row after which somebody must look: WalletWerk gives up at ten.
 const REFUSALS_ALARM: i64 = 5;
@@ -64,6 +53,8 @@ pub struct Gate {
     pub clients: ClientLimiter,
     /// The memory for bodies.
     pub bodies: BodyBudget,
+    /// How much and how long.
+    pub limits: Limits,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Where it is all told.
@@ -159,7 +150,7 @@ impl Gate {
         note: HeadNote,
     ) -> Result<Admitted, Ending> {
         let head = Arc::clone(&trace.head);
-        let until = Instant::now() + REQUEST_TIME;
+        let until = Instant::now() + self.limits.request_time;
         if let Some(flaw) = note.flaw {
             let outcome = flaw
                 .malformed()
@@ -191,9 +182,9 @@ impl Gate {
         };
 
         let limit = if is_limited {
-            LANE_BODY_TIME
+            self.limits.lane_body_time
         } else {
-            BODY_TIME
+            self.limits.body_time
         };
         let ReadBody { bytes, share } = self
             .bodies
@@ -229,7 +220,7 @@ impl Gate {
         } = admitted;
         let patience = Patience {
             until,
-            work: route.config.timeout + STORE_TIME,
+            work: route.config.timeout + self.limits.store_time,
         };
         let is_test = event.verdict().is_test;
         let delivery_id = event.verdict().identity.delivery_id.clone();
@@ -291,7 +282,7 @@ impl Gate {
         match attempted {
             Attempted::Answered(answer) if answer.status.is_success() => {
                 let settling = event.settle(self.clock.now());
-                if let Err(error) = settling.synced(STORE_TIME).await {
+                if let Err(error) = settling.synced(self.limits.store_time).await {
                     // The app has it: nothing is lost, but after a crash it may come again.
                     self.log.say(
                         Level::Error,

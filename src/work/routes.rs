@@ -20,9 +20,6 @@ use hyper::header::HOST;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Attempts at the app at one time, per route; beyond it `inline` answers `overloaded`.
-pub const LIVE_MAX: usize = 256;
-
 /// Keys that a route remembers whose senders prove nothing: forged tokens cost only themselves.
 pub const UNPROVEN_KEYS_MAX: usize = 100_000;
 
@@ -58,7 +55,8 @@ pub struct Route {
 // === impl Routes ===
 
 impl Routes {
-    /// Makes the routes of a configuration, and their shelves in the ledger.
+    /// Makes the routes of a configuration, and their shelves in the ledger. Each route makes at most
+    /// `live_max` attempts at one time.
     ///
     /// # Errors
     /// If the store cannot be written.
@@ -67,6 +65,7 @@ impl Routes {
         ledger: &Ledger,
         metrics: &Metrics,
         clock: &Arc<dyn Clock>,
+        live_max: usize,
     ) -> Result<Self, StoreError> {
         let remember = config.store.remember;
         let mut by_path: HashMap<String, Vec<Arc<Route>>> = HashMap::new();
@@ -84,7 +83,7 @@ impl Routes {
                 shelf,
                 quota,
                 tests: Limiter::new(config.name.clone(), TESTS, Arc::clone(clock)),
-                live: Semaphore::new(LIVE_MAX),
+                live: Semaphore::new(live_max.min(Semaphore::MAX_PERMITS)),
                 metrics: metrics.route(&config.name, &config.provider.secrets(), clock.elapsed()),
                 config: Arc::new(config),
             });

@@ -23,22 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::rules::framing::{self, BodyLength, Flaw, HEAD_BYTES_MAX};
+use crate::words::limits::Limits;
 use crate::work::ingest::HeadNote;
-
-/// A whole head, first byte included, has this long to arrive.
-pub const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// A connection may idle this long between requests.
-pub const IDLE_TIME: Duration = Duration::from_secs(60);
-
-/// A peer must take some of its answer within this time.
-pub const WRITE_TIME: Duration = Duration::from_secs(10);
-
-/// After an early answer what still arrives is read for this long at the most.
-pub const LINGER_TIME: Duration = Duration::from_secs(2);
-
-/// After an early answer at most so many bytes are read.
-pub const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What the guard notes of each head, for the one who answers it; in the order of the requests.
 #[derive(Clone, Default)]
@@ -47,6 +33,7 @@ pub struct Notes(Arc<Mutex<VecDeque<HeadNote>>>);
 /// A guarded socket.
 pub struct Guard<S> {
     socket: S,
+    limits: Limits,
     notes: Notes,
     /// Bytes of heads that were read and not yet passed on.
     waiting: Vec<u8>,
@@ -76,6 +63,8 @@ enum Next {
 struct Deadline {
     sleep: Pin<Box<Sleep>>,
     is_set: bool,
+    /// How long a wait that is watched may take.
+    patience: Duration,
 }
 
 // === impl Notes ===
@@ -98,18 +87,19 @@ impl Notes {
 // === impl Guard ===
 
 impl<S> Guard<S> {
-    /// Guards `socket`.
-    pub fn new(socket: S) -> Self {
-        let mut reading = Deadline::new();
-        reading.set(HEAD_TIME);
+    /// Guards `socket` within these limits.
+    pub fn new(socket: S, limits: Limits) -> Self {
+        let mut reading = Deadline::new(limits.head_time);
+        reading.set(limits.head_time);
         Self {
             socket,
+            limits,
             notes: Notes::default(),
             waiting: Vec::new(),
             cleared: 0,
             next: Next::Head,
             reading,
-            writing: Deadline::new(),
+            writing: Deadline::new(limits.write_time),
             lingered: 0,
             is_write_shut: false,
         }
@@ -144,7 +134,7 @@ impl<S> Guard<S> {
                     BodyLength::Chunked => Next::Chunked,
                 };
                 // The clock of the next head starts anew.
-                self.reading.set(IDLE_TIME);
+                self.reading.set(self.limits.idle_time);
             }
             Err(flaw) => self.refuse(flaw),
         }
@@ -240,7 +230,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             match Pin::new(&mut self.socket).poll_read(context, &mut into) {
                 Poll::Ready(Ok(())) if !into.filled().is_empty() => {
                     self.lingered += into.filled().len();
-                    if self.lingered > LINGER_BYTES_MAX {
+                    if self.lingered > self.limits.linger_bytes {
                         return Poll::Ready(());
                     }
                 }
@@ -274,7 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             match this.poll_fill(context)? {
                 // A head that is cut off is no request; there is nobody left to answer.
                 Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) if is_idle => this.reading.set(HEAD_TIME),
+                Poll::Ready(_) if is_idle => this.reading.set(this.limits.head_time),
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     ready!(this.reading.poll(context));
@@ -325,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
             let polled = Pin::new(&mut this.socket).poll_shutdown(context);
             ready!(this.writing.watch(context, polled))?;
             this.is_write_shut = true;
-            this.reading.set(LINGER_TIME);
+            this.reading.set(this.limits.linger_time);
         }
         match this.next {
             // Between requests nothing is unread.
@@ -340,8 +330,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 // === impl Deadline ===
 
 impl Deadline {
-    fn new() -> Self {
+    fn new(patience: Duration) -> Self {
         Self {
+            patience,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             is_set: false,
         }
@@ -374,7 +365,7 @@ impl Deadline {
             return polled;
         }
         if !self.is_set {
-            self.set(WRITE_TIME);
+            self.set(self.patience);
         }
         ready!(self.poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))

@@ -23,12 +23,6 @@ use crate::rules::client::ClientKey;
 use crate::rules::framing::{BodyLength, FIELDS_MAX, Flaw, HEAD_BYTES_MAX};
 use crate::work::ingest::{Gate, HeadNote};
 
-/// Connections of all senders at one time; further ones wait in the system's queue.
-pub const CONNECTIONS_MAX: usize = 4096;
-
-/// Connections of one client at one time; further ones are closed at once. Trusted proxies are exempt.
-pub const CLIENT_CONNECTIONS_MAX: usize = 256;
-
 /// After a failed accept (no descriptors left, mostly) this long is waited.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,9 +73,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 impl Server {
     /// A server before `gate`.
     pub fn new(gate: Arc<Gate>) -> Arc<Self> {
+        let connections = gate.limits.connections.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             gate,
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            places: Arc::new(Semaphore::new(connections)),
             by_client: Arc::default(),
         })
     }
@@ -138,7 +133,7 @@ impl Server {
         self.gate.metrics.connections.inc();
         // An answer is one small packet; waiting for more to send with it only delays it.
         let _ = socket.set_nodelay(true);
-        let guarded = Guard::new(socket);
+        let guarded = Guard::new(socket, self.gate.limits);
         let notes = guarded.notes();
         let service = service_fn(|request| {
             // hyper sees only heads that the guard passed on, each with a note.
@@ -182,7 +177,7 @@ impl Server {
         if let Some(client) = client {
             let mut counts = self.by_client.counts();
             let count = counts.entry(client).or_default();
-            if *count >= CLIENT_CONNECTIONS_MAX {
+            if *count >= self.gate.limits.client_connections {
                 return None;
             }
             *count += 1;

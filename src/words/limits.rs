@@ -1,0 +1,57 @@
+//! How much, how many and how long: the bounds of a request's way from the socket to its answer.
+//!
+//! One value holds them all. It is made at the start and handed down, so that a test can be at a bound
+//! without waiting for it, and so that nothing on the way has a bound of its own that nobody knows.
+
+use std::time::Duration;
+
+/// The bounds of the senders' side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of all senders at one time; further ones wait in the system's queue.
+    pub connections: usize,
+    /// Connections of one client at one time; further ones are closed at once. Trusted proxies are exempt.
+    pub client_connections: usize,
+    /// A whole head, first byte included, has this long to arrive.
+    pub head_time: Duration,
+    /// A connection may idle this long between requests.
+    pub idle_time: Duration,
+    /// A peer must take some of its answer within this time.
+    pub write_time: Duration,
+    /// After an early answer what still arrives is read for this long at the most.
+    pub linger_time: Duration,
+    /// After an early answer at most so many bytes are read.
+    pub linger_bytes: usize,
+    /// A body has this long to arrive.
+    pub body_time: Duration,
+    /// In the narrow lane a body has less.
+    pub lane_body_time: Duration,
+    /// Bytes of all bodies in memory at one time.
+    pub body_bytes: usize,
+    /// A whole request: the shortest time that a platform waits (30 s) less what the way takes.
+    pub request_time: Duration,
+    /// Settling is waited for this long; the app has the event, so the answer is 2xx all the same.
+    pub store_time: Duration,
+    /// Attempts at the app at one time, per route; beyond it `inline` answers `overloaded`.
+    pub live: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            client_connections: 256,
+            head_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(10),
+            linger_time: Duration::from_secs(2),
+            linger_bytes: 32 * 1024 * 1024,
+            body_time: Duration::from_secs(10),
+            lane_body_time: Duration::from_secs(2),
+            body_bytes: 256 * 1024 * 1024,
+            request_time: Duration::from_secs(25),
+            store_time: Duration::from_secs(3),
+            live: 256,
+        }
+    }
+}
