@@ -26,6 +26,7 @@ use passgate::keepers::store::memory::Memory;
 use passgate::keepers::store::tuning::{Options, Tuning};
 use passgate::rules::config::Config;
 use passgate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
+use passgate::words::limits::Limits;
 use passgate::words::time::{Clock, SystemClock};
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +79,7 @@ async fn gateway(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Gateway {
         clock,
         log,
         metrics: Arc::new(Metrics::new()),
+        limits: Limits::default(),
     };
     Gateway::start(config, parts).await.expect("a gateway")
 }

@@ -5,3 +5,6 @@ mod support;
 
 /// The first event, and what the app receives of it.
 mod clean;
+
+/// Each way a request can end: its status, its headers, its line in the log and its count.
+mod outcomes;

@@ -19,6 +19,7 @@ use crate::keepers::store::tuning::{Options, Tuning};
 use crate::rules::config::surroundings::Surroundings;
 use crate::rules::config::{Config, file};
 use crate::rules::reader::remark::listing;
+use crate::words::limits::Limits;
 use crate::words::time::{Clock, SystemClock};
 
 /// Runs until a signal, and gives the exit code.
@@ -85,6 +86,7 @@ fn serve(config: Config) -> Result<(), String> {
         clock,
         log: log.clone(),
         metrics,
+        limits: Limits::default(),
     };
     let served = runtime.block_on(until_told(config, parts));
     // Whatever still runs has been waited for as long as it may take.

@@ -255,7 +255,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             match this.next {
                 Next::Head => {}
                 Next::Body(_) | Next::Chunked => return this.poll_body(context, into),
-                Next::Nothing => return Poll::Ready(Ok(())),
+                // Not the stream's end: hyper would take that for a sender that hung up, and drop the answer.
+                // The answer ends the connection, so nobody needs to be woken.
+                Next::Nothing => return Poll::Pending,
             }
             if !this.waiting.is_empty() && this.judge() {
                 continue;

@@ -38,6 +38,12 @@ pub enum Reply {
     Cut(Vec<u8>),
     /// Closes the connection at once.
     Close,
+    /// Resets the connection at once.
+    Reset,
+    /// Writes the first bytes, then the second ones for as long as somebody reads.
+    Endless(Vec<u8>, Vec<u8>),
+    /// Never answers, and keeps the connection.
+    Never,
     /// Waits until the gate is opened, then goes on with the other reply.
     After(watch::Receiver<bool>, Box<Reply>),
 }
@@ -86,6 +92,14 @@ impl App {
             requests,
             count,
         }
+    }
+
+    /// An app whose answer is held back until the sender says `true`.
+    pub async fn held(status: u16) -> (Self, watch::Sender<bool>) {
+        let (open, is_open) = watch::channel(false);
+        let script =
+            move |_: &Request, _| Reply::After(is_open.clone(), Box::new(Reply::status(status)));
+        (Self::start(script).await, open)
     }
 
     /// Everything that came so far.
@@ -143,6 +157,21 @@ async fn serve(
                 }
                 Reply::Cut(bytes) => return socket.write_all(&bytes).await,
                 Reply::Close => return Ok(()),
+                Reply::Reset => {
+                    socket.set_zero_linger()?;
+                    return Ok(());
+                }
+                Reply::Endless(first, more) => {
+                    socket.write_all(&first).await?;
+                    loop {
+                        socket.write_all(&more).await?;
+                    }
+                }
+                Reply::Never => {
+                    // Ends with the gateway's side.
+                    let _ = socket.read(&mut [0]).await;
+                    return Ok(());
+                }
                 Reply::After(mut gate, next) => {
                     let _ = gate.wait_for(|is_open| *is_open).await;
                     reply = *next;
@@ -164,7 +193,11 @@ async fn read(socket: &mut TcpStream, bytes: &mut Vec<u8>) -> std::io::Result<Op
             return Ok(None);
         }
     };
-    let head = String::from_utf8(bytes[..end - 4].to_vec()).expect("a head of text");
+    // One character for each byte: what the bytes mean is the test's to judge.
+    let head: String = bytes[..end - 4]
+        .iter()
+        .map(|&byte| char::from(byte))
+        .collect();
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap().to_owned();
     let headers: Vec<(String, String)> = lines

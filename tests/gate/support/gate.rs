@@ -11,9 +11,11 @@ use passgate::keepers::log::{Format, Log};
 use passgate::keepers::metrics::Metrics;
 use passgate::keepers::store::Store;
 use passgate::keepers::store::embedded::Embedded;
+use passgate::keepers::store::memory::Memory;
 use passgate::keepers::store::tuning::{Options, Tuning};
 use passgate::rules::config::Config;
 use passgate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
+use passgate::words::limits::Limits;
 use zeroize::Zeroizing;
 
 use crate::support::app::App;
@@ -45,6 +47,7 @@ pub struct Setup {
     config: String,
     clock: Arc<HandClock>,
     store: Option<Arc<dyn Store>>,
+    limits: Limits,
 }
 
 /// The lines of a log.
@@ -69,6 +72,7 @@ impl Setup {
             config,
             clock: Arc::new(HandClock::new()),
             store: None,
+            limits: Limits::default(),
         }
     }
 
@@ -77,6 +81,19 @@ impl Setup {
         self.store = Some(store);
         self.clock = clock;
         self
+    }
+
+    /// The same within other limits.
+    pub fn within(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// The same with a store in memory, and its handle.
+    pub fn in_memory(mut self) -> (Self, Arc<Memory>) {
+        let store = Arc::new(Memory::new());
+        self.store = Some(store.clone());
+        (self, store)
     }
 
     /// Starts the gateway.
@@ -102,6 +119,7 @@ impl Setup {
             clock: self.clock.clone(),
             log: log.clone(),
             metrics: Arc::new(Metrics::new()),
+            limits: self.limits,
         };
         let gateway = Gateway::start(config, parts).await.unwrap();
         Gate {
@@ -156,6 +174,13 @@ impl Gate {
         });
         let line = line.unwrap_or_else(|| panic!("no {series} in\n{metrics}"));
         line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    }
+
+    /// Stops it gently, so that nothing can come to the app any more, and gives the app and the log.
+    pub async fn end(self) -> (App, Logged) {
+        self.gateway.stop(std::future::pending()).await;
+        self.log.close();
+        (self.app, self.logged)
     }
 
     /// Stops it gently.

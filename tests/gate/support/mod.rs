@@ -3,4 +3,6 @@
 pub mod app;
 pub mod clock;
 pub mod gate;
+pub mod panics;
 pub mod sender;
+pub mod wire;

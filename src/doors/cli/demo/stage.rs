@@ -18,6 +18,7 @@ use crate::rules::config::Config;
 use crate::rules::provider::{Kind, Sample};
 use crate::rules::reader::remark::listing;
 use crate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
+use crate::words::limits::Limits;
 use crate::words::time::{Clock, SystemClock};
 
 /// The demo's app and gateway.
@@ -193,6 +194,7 @@ impl Stage {
             clock: Arc::clone(&self.clock),
             log,
             metrics,
+            limits: Limits::default(),
         };
         let gateway = Gateway::start(config, parts)
             .await
