@@ -8,3 +8,6 @@ mod clean;
 
 /// Each way a request can end: its status, its headers, its line in the log and its count.
 mod outcomes;
+
+/// How requests are framed and cut: ambiguous ones, early refusals, slow senders, paths and hosts.
+mod framing;
