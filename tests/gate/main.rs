@@ -11,3 +11,6 @@ mod outcomes;
 
 /// How requests are framed and cut: ambiguous ones, early refusals, slow senders, paths and hosts.
 mod framing;
+
+/// Quotas of routes and of clients, and the numbers they tell.
+mod quotas;

@@ -159,9 +159,16 @@ impl ClientLimiter {
 // === impl Standing ===
 
 impl Standing {
-    /// Unix seconds at which the quota is full again.
+    /// Unix seconds at which the quota is full again, rounded up like everything that is waited for; the
+    /// present where it is full.
     pub fn full_at(&self, now: Timestamp) -> i64 {
-        now.after(self.full_in).as_secs() + i64::from(!self.full_in.is_zero())
+        if self.full_in.is_zero() {
+            return now.as_secs();
+        }
+        let at = now
+            .after(self.full_in + Duration::from_nanos(999_999))
+            .as_millis();
+        at.div_euclid(1000) + i64::from(at.rem_euclid(1000) > 0)
     }
 }
 
