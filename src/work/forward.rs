@@ -1,7 +1,7 @@
 //! Takes a clean event to the app: one attempt, one honest result.
 //!
 //! An answer counts once all of it is there: a status whose body is cut off, a reset, an unasked `101` are
-//! broken answers, never a success. Redirects are not followed. Of the answer's body at most 64 KiB are
+//! broken answers, never a success; so is one whose length is stated twice. Redirects are not followed. Of the answer's body at most 64 KiB are
 //! read; the rest of a longer one is not waited for, and its connection is not used again.
 
 use std::error::Error;
@@ -13,7 +13,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use hyper::{Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -156,6 +158,9 @@ impl AppAnswer {
         if parts.status.is_informational() {
             return Err("the app switched protocols without being asked".to_owned());
         }
+        if !is_framed_once(&parts.headers) {
+            return Err("the length of the app's answer is ambiguous".to_owned());
+        }
         let mut read = BytesMut::new();
         while read.len() < ANSWER_BYTES_MAX {
             let Some(frame) = body.frame().await else {
@@ -189,6 +194,18 @@ impl std::fmt::Display for NoRootCertificates {
 }
 
 impl Error for NoRootCertificates {}
+
+/// One length, one `chunked`, or neither. hyper reads more than that in a way of its own, and a connection
+/// on which the app and we disagree about an answer's end gives the next event an answer that is not its.
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => lengths <= 1,
+        (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
 
 /// The innermost cause says what happened; the layers around it say only that something did.
 fn reason(error: &(dyn Error + 'static)) -> String {

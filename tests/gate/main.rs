@@ -14,3 +14,6 @@ mod framing;
 
 /// Quotas of routes and of clients, and the numbers they tell.
 mod quotas;
+
+/// The app's side, broken and hostile.
+mod upstream;
