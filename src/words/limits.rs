@@ -14,7 +14,8 @@ pub struct Limits {
     pub client_connections: usize,
     /// A whole head, first byte included, has this long to arrive.
     pub head_time: Duration,
-    /// A connection may idle this long between requests.
+    /// A connection may idle this long between requests. It is counted from the last head, so it must be longer
+    /// than `request_time`.
     pub idle_time: Duration,
     /// A peer must take some of its answer within this time.
     pub write_time: Duration,

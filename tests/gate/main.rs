@@ -17,3 +17,9 @@ mod quotas;
 
 /// The app's side, broken and hostile.
 mod upstream;
+
+/// No secret comes out, whatever happens.
+mod secrets;
+
+/// Bytes of any kind, and true requests with something broken in them.
+mod hostile;

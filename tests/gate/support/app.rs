@@ -107,6 +107,11 @@ impl App {
         self.requests.lock().unwrap().clone()
     }
 
+    /// What came since it was last taken; it is forgotten here.
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
+    }
+
     /// How many requests came so far.
     pub fn count(&self) -> usize {
         *self.count.borrow()

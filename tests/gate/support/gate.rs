@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use passgate::doors::gateway::{Gateway, Parts};
 use passgate::keepers::log::{Format, Log};
@@ -174,6 +175,14 @@ impl Gate {
         });
         let line = line.unwrap_or_else(|| panic!("no {series} in\n{metrics}"));
         line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    }
+
+    /// Asks for one series until it has this value.
+    pub async fn reached(&self, series: &str, value: f64) {
+        let asking = async { while self.metric(series).await != value {} };
+        tokio::time::timeout(Duration::from_secs(20), asking)
+            .await
+            .unwrap_or_else(|_| panic!("{series} never became {value}"));
     }
 
     /// Stops it gently, so that nothing can come to the app any more, and gives the app and the log.
