@@ -29,7 +29,7 @@ use crate::words::time::{Clock, Timestamp};
 pub struct Ledger {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    in_flight: Mutex<HashMap<(ShelfId, Key), Flight>>,
+    in_flight: Arc<Flights>,
     waiting: AtomicUsize,
     conflicts: Conflicts,
 }
@@ -78,6 +78,10 @@ pub struct Patience {
 #[must_use]
 pub struct Settling(oneshot::Receiver<Result<(), StoreError>>);
 
+/// The claims of the moment, by key.
+#[derive(Default)]
+struct Flights(Mutex<HashMap<(ShelfId, Key), Flight>>);
+
 /// Somebody's claim: whoever waits for its end holds a receiver of this sender, which is dropped with it.
 #[derive(Default)]
 struct Flight(Option<watch::Sender<()>>);
@@ -93,7 +97,7 @@ impl Ledger {
         Arc::new(Self {
             store,
             clock,
-            in_flight: Mutex::default(),
+            in_flight: Arc::default(),
             waiting: AtomicUsize::new(0),
             conflicts: Conflicts::new(),
         })
@@ -160,13 +164,13 @@ impl Ledger {
 
     /// Events that are being processed right now, by key.
     pub fn in_flight(&self) -> usize {
-        self.flights().len()
+        self.in_flight.lock().len()
     }
 
     /// One look under the lock: the store shows a settled key before its flight is taken off the map, so
     /// between the two no event is neither settled nor in flight.
     fn look(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Look {
-        let mut flights = self.flights();
+        let mut flights = self.in_flight.lock();
         for key in keys.iter() {
             if let Some(flight) = flights.get_mut(&(shelf, key)) {
                 return Look::Taken(flight.subscribe());
@@ -215,19 +219,21 @@ impl Ledger {
         // An error is the sender's end, which is what is waited for; nothing is ever sent.
         others < WAITING_MAX && tokio::time::timeout_at(until, end.changed()).await.is_ok()
     }
+}
 
+// === impl Flights ===
+
+impl Flights {
     fn end(&self, shelf: ShelfId, keys: &Keys) {
-        let mut flights = self.flights();
+        let mut flights = self.lock();
         for key in keys.iter() {
             flights.remove(&(shelf, key));
         }
     }
 
     /// The map holds no invariant that a panic could break half-way, so a poisoned lock is taken all the same.
-    fn flights(&self) -> MutexGuard<'_, HashMap<(ShelfId, Key), Flight>> {
-        self.in_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<(ShelfId, Key), Flight>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,13 +250,15 @@ impl Claim {
     pub fn settle(mut self, at: Timestamp) -> Settling {
         self.is_held = false;
         let (done, settling) = oneshot::channel();
-        let (ledger, shelf, keys) = (Arc::clone(&self.ledger), self.shelf, self.keys);
+        // Not the ledger: the store would be its own owner, and be closed on the very thread it then joins.
+        let flights = Arc::clone(&self.ledger.in_flight);
+        let (shelf, keys) = (self.shelf, self.keys);
         self.ledger.store.settle(
             shelf,
             keys,
             at,
             Box::new(move |result| {
-                ledger.end(shelf, &keys);
+                flights.end(shelf, &keys);
                 // Nobody may be waiting any more; the event is settled all the same.
                 let _ = done.send(result);
             }),
@@ -262,7 +270,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.is_held {
-            self.ledger.end(self.shelf, &self.keys);
+            self.ledger.in_flight.end(self.shelf, &self.keys);
         }
     }
 }
@@ -326,4 +334,81 @@ enum Look {
     Settled(Found),
     Taken(watch::Receiver<()>),
     Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keepers::store::memory::Memory;
+    use crate::keepers::store::{Done, Health, Statistics};
+    use crate::words::time::SystemClock;
+
+    /// A store whose settles stay under way until somebody ends them.
+    #[derive(Default)]
+    struct Slow {
+        memory: Memory,
+        under_way: Arc<Mutex<Vec<Done>>>,
+    }
+
+    impl Store for Slow {
+        fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
+            self.memory.shelf(route, keep)
+        }
+        fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
+            self.memory.probe(shelf, keys, now)
+        }
+        fn look_up(
+            &self,
+            shelf: ShelfId,
+            keys: &Keys,
+            now: Timestamp,
+        ) -> Result<Found, StoreError> {
+            self.memory.look_up(shelf, keys, now)
+        }
+        fn settle(&self, _: ShelfId, _: Keys, _: Timestamp, done: Done) {
+            self.under_way.lock().unwrap().push(done);
+        }
+        fn health(&self) -> Health {
+            self.memory.health()
+        }
+        fn statistics(&self) -> Statistics {
+            self.memory.statistics()
+        }
+        fn close(&self) {
+            self.memory.close();
+        }
+    }
+
+    /// Regression: the writer of a store held the last handle to its store by a settle under way, closed
+    /// it, and panicked when it was to join itself.
+    #[tokio::test]
+    async fn a_settle_that_is_under_way_does_not_keep_its_store() {
+        let store = Arc::new(Slow::default());
+        let under_way = Arc::clone(&store.under_way);
+        let left = Arc::downgrade(&store);
+        let ledger = Ledger::new(store, Arc::new(SystemClock::new()));
+        let keep = Keep {
+            remember: Duration::from_secs(60),
+            max_keys: None,
+        };
+        let shelf = ledger.shelf("r", keep).unwrap();
+        let keys = Keys {
+            content: Key::from_bytes([1; 16]),
+            id: None,
+        };
+        let patience = Patience {
+            until: Instant::now(),
+            work: Duration::ZERO,
+        };
+        let Claimed::First(claim) = ledger.claim(shelf, keys, patience).await else {
+            panic!("nobody else is there");
+        };
+        let settling = claim.settle(Timestamp::from_secs(0));
+        drop(ledger);
+        assert!(left.upgrade().is_none());
+        for done in under_way.lock().unwrap().drain(..) {
+            done(Ok(()));
+        }
+        assert_eq!(settling.synced(Duration::from_secs(1)).await, Ok(()));
+    }
 }
