@@ -129,18 +129,14 @@ impl Ledger {
     ) -> Claimed {
         let mut has_waited = false;
         loop {
-            match self.look(shelf, keys) {
-                Look::Mine(claim) if has_waited && !patience.is_enough() => {
-                    drop(claim);
-                    return Claimed::InFlight;
-                }
-                Look::Mine(claim) => return Claimed::First(claim),
+            let claim = match self.look(shelf, keys) {
+                Look::Mine(claim) => claim,
                 Look::Unsure(claim) => match self.read(shelf, keys).await {
                     Ok(found) if found.content || found.id => {
                         drop(claim);
                         return Claimed::Duplicate(Duplicate::of(keys, found));
                     }
-                    Ok(_) => return Claimed::First(claim),
+                    Ok(_) => claim,
                     Err(_) => return Claimed::Unavailable,
                 },
                 Look::Settled(found) => return Claimed::Duplicate(Duplicate::of(keys, found)),
@@ -150,8 +146,13 @@ impl Ledger {
                         return Claimed::InFlight;
                     }
                     has_waited = true;
+                    continue;
                 }
-            }
+            };
+            return match has_waited && !patience.is_enough() {
+                true => Claimed::InFlight,
+                false => Claimed::First(claim),
+            };
         }
     }
 
