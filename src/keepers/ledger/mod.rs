@@ -89,6 +89,9 @@ struct Flight(Option<watch::Sender<()>>);
 /// Claimants that wait for others at one time; each holds a request. Beyond it they are not made to wait.
 pub const WAITING_MAX: usize = 4096;
 
+/// A disk that takes longer for a few pages cannot be relied on; the sender is told to come again.
+pub const READ_TIME: Duration = Duration::from_secs(3);
+
 // === impl Ledger ===
 
 impl Ledger {
@@ -202,9 +205,15 @@ impl Ledger {
     async fn read(&self, shelf: ShelfId, keys: Keys) -> Result<Found, StoreError> {
         let store = Arc::clone(&self.store);
         let now = self.clock.now();
-        tokio::task::spawn_blocking(move || store.look_up(shelf, &keys, now))
-            .await
-            .unwrap_or(Err(StoreError::Unavailable))
+        let mut reading = tokio::task::spawn_blocking(move || store.look_up(shelf, &keys, now));
+        match tokio::time::timeout(READ_TIME, &mut reading).await {
+            Ok(read) => read.unwrap_or(Err(StoreError::Unavailable)),
+            Err(_) => {
+                // It may not have begun, for want of a thread, and need not begin any more.
+                reading.abort();
+                Err(StoreError::Unavailable)
+            }
+        }
     }
 
     /// Waits for the end of somebody's claim; `false` if it did not come in time or too many wait.
