@@ -137,12 +137,12 @@ impl Ledger {
                 Look::Unsure(claim) => match self.read(shelf, keys).await {
                     Ok(found) if found.content || found.id => {
                         drop(claim);
-                        return Claimed::Duplicate(Duplicate::of(keys, found));
+                        return self.duplicate(shelf, keys, found);
                     }
                     Ok(_) => claim,
                     Err(_) => return Claimed::Unavailable,
                 },
-                Look::Settled(found) => return Claimed::Duplicate(Duplicate::of(keys, found)),
+                Look::Settled(found) => return self.duplicate(shelf, keys, found),
                 Look::Unavailable => return Claimed::Unavailable,
                 Look::Taken(end) => {
                     if !self.wait(end, patience.until).await {
@@ -214,6 +214,18 @@ impl Ledger {
                 Err(StoreError::Unavailable)
             }
         }
+    }
+
+    /// A duplicate in other words is remembered by them too. Otherwise whoever captured them could have
+    /// them delivered once more, under an id of his own.
+    fn duplicate(&self, shelf: ShelfId, keys: Keys, found: Found) -> Claimed {
+        if !found.content {
+            let words = Keys { id: None, ..keys };
+            // Nobody waits for it: the event itself is safe.
+            self.store
+                .settle(shelf, words, self.clock.now(), Box::new(|_| ()));
+        }
+        Claimed::Duplicate(Duplicate::of(keys, found))
     }
 
     /// Waits for the end of somebody's claim; `false` if it did not come in time or too many wait.
