@@ -6,6 +6,9 @@
 //!
 //! `PASSGATE_CRASH_RUNS` sets the number of histories, `PASSGATE_CRASH_SEED` repeats one.
 
+// Clippy knows tests by their attribute and takes their helpers for production code.
+#![allow(clippy::unwrap_used)]
+
 /// The disk that all of this happens on.
 #[path = "crash/disk.rs"]
 mod disk;

@@ -1,6 +1,9 @@
 //! Behaviour through real sockets: a gateway in this process, or the real binary, before an app that
 //! records every byte it is sent.
 
+// Clippy knows tests by their attribute and takes their helpers for production code.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 /// The first event, and what the app receives of it.
