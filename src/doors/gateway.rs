@@ -24,6 +24,7 @@ use crate::work::body::BodyBudget;
 use crate::work::forward::{Forwarder, NoRootCertificates};
 use crate::work::ingest::Gate;
 use crate::work::routes::Routes;
+use crate::work::running::Running;
 
 /// A running gateway.
 pub struct Gateway {
@@ -102,6 +103,7 @@ impl Gateway {
             forwarder,
             clients,
             bodies: BodyBudget::new(limits.body_bytes),
+            running: Running::new(),
             limits,
             clock,
             log,
@@ -143,7 +145,11 @@ impl Gateway {
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
         // Everybody who could have gone away by now has.
         let _ = self.stop.send(true);
-        let drained = async { while self.servers.join_next().await.is_some() {} };
+        let drained = async {
+            while self.servers.join_next().await.is_some() {}
+            // Work outlives the connection of a sender that hung up.
+            self.gate.running.ended().await;
+        };
         // No request takes longer than the time for a whole one.
         let is_drained = tokio::select! {
             () = drained => true,

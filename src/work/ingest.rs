@@ -37,6 +37,7 @@ use crate::work::body::{BodyBudget, BodyError, ReadBody};
 use crate::work::forward::{AppAnswer, Attempted, Forwarder};
 use crate::work::head;
 use crate::work::routes::{Route, Routes};
+use crate::work::running::Running;
 
 /// Authentic events refused in a row after which somebody must look: WalletWerk gives up at ten.
 const REFUSALS_ALARM: i64 = 5;
@@ -55,6 +56,8 @@ pub struct Gate {
     pub bodies: BodyBudget,
     /// How much and how long.
     pub limits: Limits,
+    /// The events that are at work, their senders still there or not.
+    pub running: Running,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Where it is all told.
@@ -133,7 +136,9 @@ impl Gate {
             Ok(admitted) => {
                 let gate = Arc::clone(self);
                 let request_id = Arc::clone(&trace.head.request_id);
+                let at_work = self.running.begin();
                 let work = tokio::spawn(async move {
+                    let _at_work = at_work;
                     let ending = gate.process(&mut trace, admitted).await;
                     gate.finish(trace, ending)
                 });

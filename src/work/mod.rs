@@ -9,3 +9,4 @@ pub mod forward;
 pub mod head;
 pub mod ingest;
 pub mod routes;
+pub mod running;
