@@ -26,3 +26,23 @@ mod secrets;
 
 /// Bytes of any kind, and true requests with something broken in them.
 mod hostile;
+
+/// What is the same event, and what becomes of the second one.
+mod dedupe;
+
+/// The disk that the store's faults happen on; the crash tests of the store use more of it.
+#[allow(dead_code)]
+#[path = "../crash/disk.rs"]
+mod disk;
+
+/// A store in trouble, and the way out of it.
+mod faults;
+
+/// Every platform, from its request to what the app is told.
+mod providers;
+
+/// The same event several times at once.
+mod races;
+
+/// Stops, starts and kills.
+mod restart;

@@ -192,6 +192,22 @@ impl Gate {
         (self.app, self.logged)
     }
 
+    /// Waits until a series is as wished, and fails where it never is.
+    pub async fn until(&self, series: &str, is_wished: impl Fn(f64) -> bool) {
+        let looking = async {
+            while !is_wished(self.metric(series).await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let looked = tokio::time::timeout(std::time::Duration::from_secs(20), looking).await;
+        assert!(looked.is_ok(), "{series} is {}", self.metric(series).await);
+    }
+
+    /// Stops it gently and leaves the app behind.
+    pub async fn retire(self) -> App {
+        self.end().await.0
+    }
+
     /// Stops it gently.
     pub async fn stop(self) -> Logged {
         self.gateway.stop(std::future::pending()).await;

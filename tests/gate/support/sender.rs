@@ -171,3 +171,35 @@ pub async fn read_answer(socket: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<
         }
     }
 }
+
+/// One connection, for many requests one after the other.
+pub struct Session {
+    socket: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Session {
+    /// Connects.
+    pub async fn to(address: SocketAddr) -> Self {
+        Self {
+            socket: TcpStream::connect(address).await.unwrap(),
+            read: Vec::new(),
+        }
+    }
+
+    /// Writes a request without waiting for its answer.
+    pub async fn write(&mut self, request: &Request) {
+        self.socket.write_all(&request.bytes()).await.unwrap();
+    }
+
+    /// Reads the next answer; `None` where the connection ends without one.
+    pub async fn read(&mut self) -> Option<Answer> {
+        read_answer(&mut self.socket, &mut self.read).await
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn ask(&mut self, request: &Request) -> Answer {
+        self.write(request).await;
+        self.read().await.expect("an answer")
+    }
+}

@@ -1,0 +1,437 @@
+//! Stops, starts and kills: what was answered 2xx stays answered.
+//!
+//! `PASSGATE_KILLS` sets how often the process is killed under load.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::app::{App, Reply};
+use crate::support::clock::HandClock;
+use crate::support::gate::{Gate, Setup, open_store};
+use crate::support::sender::{Answer, Request, SECRET, Session, card_event, event_at, exchange};
+
+/// The gateway as its users run it.
+struct Process {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// It may take this long to be ready; in a release build it takes a small part of it.
+const READY_TIME: Duration = Duration::from_secs(10);
+
+// === impl Process ===
+
+impl Process {
+    /// Writes its configuration; nothing runs yet.
+    fn before(app: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, admin) = (free_address(), free_address());
+        let config = format!(
+            "[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://{app}/events\"\n"
+        );
+        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        Self {
+            folder,
+            address,
+            admin,
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+
+    fn command(&self, config: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_passgate"));
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .env("WALLETWERK_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    async fn start(&self) -> Child {
+        let began = Instant::now();
+        let mut child = self.command(&self.config()).spawn().unwrap();
+        while !self.is_ready().await {
+            assert_eq!(
+                child.try_wait().unwrap(),
+                None,
+                "it ended instead of starting"
+            );
+            assert!(began.elapsed() < READY_TIME, "it is not ready");
+            // Between two looks at another process there is nothing to wait on.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        child
+    }
+
+    async fn is_ready(&self) -> bool {
+        let Ok(socket) = tokio::net::TcpStream::connect(self.admin).await else {
+            return false;
+        };
+        drop(socket);
+        let ready = exchange(self.admin, &Request::get("/readyz").bytes()).await;
+        ready.is_some_and(|answer| answer.status == 200)
+    }
+}
+
+/// An address outside of the range that outgoing connections take theirs from, so that nobody gets it
+/// while the process is down.
+fn free_address() -> SocketAddr {
+    loop {
+        let port = fastrand::u16(15_000..30_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+}
+
+/// An event with the present for its time: a process has no clock set by hand.
+fn event(n: u64) -> Request {
+    let now = passgate::words::time::Clock::now(&passgate::words::time::SystemClock::new());
+    Request::walletwerk(
+        event_at("card.active", &now.to_rfc3339(), n),
+        &format!("d{n}"),
+    )
+}
+
+async fn try_to_send(to: SocketAddr, request: &Request) -> Option<Answer> {
+    let mut socket = tokio::net::TcpStream::connect(to).await.ok()?;
+    tokio::io::AsyncWriteExt::write_all(&mut socket, &request.bytes())
+        .await
+        .ok()?;
+    crate::support::sender::read_answer(&mut socket, &mut Vec::new()).await
+}
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    let status = std::process::Command::new("kill")
+        .args([name, &id])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+async fn ended(mut child: Child) -> ExitStatus {
+    let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
+    ended.expect("it ends").unwrap()
+}
+
+/// How often the app saw each event, by its idempotency key.
+fn seen(app: &App) -> HashMap<String, usize> {
+    let mut seen = HashMap::new();
+    for request in app.requests() {
+        *seen
+            .entry(request.header("idempotency-key").unwrap().to_owned())
+            .or_default() += 1;
+    }
+    seen
+}
+
+/// What became of the events of all senders.
+#[derive(Default)]
+struct Sent {
+    /// Answered 2xx.
+    answered: Mutex<Vec<Request>>,
+    /// Sent, and never answered.
+    unanswered: Mutex<Vec<Request>>,
+}
+
+impl Sent {
+    fn count(&self) -> usize {
+        self.answered.lock().unwrap().len()
+    }
+
+    fn take(list: &Mutex<Vec<Request>>) -> Vec<Request> {
+        std::mem::take(&mut *list.lock().unwrap())
+    }
+}
+
+/// Senders that send new events until there is nobody to take them any more.
+fn load(to: SocketAddr, numbers: std::ops::Range<u64>, sent: &Arc<Sent>) -> JoinSet<()> {
+    let mut senders = JoinSet::new();
+    for lane in 0..8 {
+        let (mine, sent) = (numbers.clone().skip(lane).step_by(8), Arc::clone(sent));
+        senders.spawn(async move {
+            for n in mine {
+                let request = event(n);
+                match try_to_send(to, &request).await {
+                    Some(answer) if answer.status == 200 => {
+                        sent.answered.lock().unwrap().push(request)
+                    }
+                    Some(answer) => assert_eq!(answer.status, 503, "{}", answer.outcome()),
+                    None => {
+                        sent.unanswered.lock().unwrap().push(request);
+                        return;
+                    }
+                }
+            }
+        });
+    }
+    senders
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_stop_and_a_start_whatever_was_answered_is_a_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, clock) = (folder.path().join("store.redb"), Arc::new(HandClock::new()));
+    let mut app = App::willing().await;
+    for start in 0..3 {
+        let gate = Setup::walletwerk(app, "")
+            .over(open_store(&path, clock.clone()), clock.clone())
+            .start()
+            .await;
+        let mut sender = Session::to(gate.address).await;
+        for n in 0..(start + 1) * 20 {
+            let answer = sender
+                .ask(&Request::walletwerk(card_event(n), &format!("d{n}")))
+                .await;
+            let expected = if n < start * 20 {
+                "duplicate"
+            } else {
+                "forwarded"
+            };
+            assert_eq!(answer.outcome(), expected, "start {start}: {n}");
+        }
+        clock.advance(Duration::from_secs(60));
+        app = gate.retire().await;
+    }
+    assert_eq!(app.count(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_the_work_that_a_sender_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, clock) = (folder.path().join("store.redb"), Arc::new(HandClock::new()));
+    let (open, gated) = watch::channel(false);
+    let app =
+        App::start(move |_, _| Reply::After(gated.clone(), Box::new(Reply::status(200)))).await;
+    let start = |app| {
+        let store = open_store(&path, clock.clone());
+        Setup::walletwerk(app, "")
+            .over(store, clock.clone())
+            .start()
+    };
+    let gate: Gate = start(app).await;
+    let event = Request::walletwerk(card_event(1), "d1");
+    let mut session = Session::to(gate.address).await;
+    session.write(&event).await;
+    gate.app.reached(1).await;
+    drop(session);
+    gate.until("passgate_connections", |open| open == 0.0).await;
+    let (address, admin) = (gate.address, gate.admin);
+    let stop = tokio::spawn(gate.retire());
+    // It takes no new connections and says so, but has not ended.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Request::get("/readyz").send(admin).await.status, 503);
+    assert!(!stop.is_finished());
+    open.send(true).unwrap();
+    let gate = start(stop.await.unwrap()).await;
+    assert_eq!(gate.send(&event).await.outcome(), "duplicate");
+    assert_eq!(gate.app.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_what_is_in_flight_finish_and_those_who_wait_for_it_share_its_end() {
+    let (open, gated) = watch::channel(false);
+    let app =
+        App::start(move |_, _| Reply::After(gated.clone(), Box::new(Reply::status(200)))).await;
+    let gate = Setup::walletwerk(app, "").start().await;
+    let event = Request::walletwerk(card_event(1), "d1");
+    let mut senders = Vec::new();
+    for _ in 0..5 {
+        let mut sender = Session::to(gate.address).await;
+        sender.write(&event).await;
+        senders.push(sender);
+    }
+    gate.app.reached(1).await;
+    gate.until("passgate_connections", |open| open == 5.0).await;
+    let address = gate.address;
+    let stop = tokio::spawn(gate.retire());
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    open.send(true).unwrap();
+    let mut outcomes = Vec::new();
+    for mut sender in senders {
+        // Whose head was not yet read when the stop came is closed without an answer, and comes again.
+        if let Some(answer) = sender.read().await {
+            outcomes.push(answer.outcome().to_owned());
+        }
+    }
+    outcomes.sort();
+    assert_eq!(
+        outcomes.last().map(String::as_str),
+        Some("forwarded"),
+        "{outcomes:?}"
+    );
+    let duplicates = outcomes
+        .iter()
+        .filter(|outcome| *outcome == "duplicate")
+        .count();
+    assert_eq!(duplicates, outcomes.len() - 1, "{outcomes:?}");
+    assert_eq!(stop.await.unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_load_it_forgets_nothing_that_it_answered() {
+    let kills = std::env::var("PASSGATE_KILLS").map_or(5, |kills| kills.parse().unwrap());
+    let app = App::willing().await;
+    let process = Process::before(app.address);
+    let sent: Arc<Sent> = Arc::default();
+    let mut next = 0;
+    for kill in 0..kills {
+        let mut child = process.start().await;
+        let before = sent.count();
+        let mut senders = load(process.address, next..next + 1_000_000, &sent);
+        next += 1_000_000;
+        // At another point of the work each time.
+        let at = before + fastrand::usize(1..200);
+        while sent.count() < at {
+            tokio::task::yield_now().await;
+        }
+        child.kill().await.unwrap();
+        while let Some(sender) = senders.join_next().await {
+            sender.unwrap();
+        }
+        assert!(sent.count() > before, "kill {kill} met no load");
+    }
+    let child = process.start().await;
+    let sent_to_app = app.count();
+    let mut sender = Session::to(process.address).await;
+    let answered = Sent::take(&sent.answered);
+    for (n, request) in answered.iter().enumerate() {
+        let answer = sender.ask(request).await;
+        assert_eq!(
+            (answer.status, answer.outcome()),
+            (200, "duplicate"),
+            "{n} of {}",
+            answered.len()
+        );
+    }
+    assert_eq!(app.count(), sent_to_app, "a duplicate reached the app");
+    // No sender sent anything twice, so neither did anybody else.
+    let twice: Vec<_> = seen(&app)
+        .into_iter()
+        .filter(|(_, times)| *times > 1)
+        .collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    // What was cut off comes again: a second time to the app only if the kill fell after the app's answer.
+    for request in Sent::take(&sent.unanswered) {
+        let answer = sender.ask(&request).await;
+        let is_taken = ["forwarded", "duplicate"].contains(&answer.outcome());
+        assert!(is_taken, "{}", answer.outcome());
+        assert_eq!(sender.ask(&request).await.outcome(), "duplicate");
+    }
+    assert!(seen(&app).into_values().all(|times| times <= 2));
+    let ids: HashSet<_> = answered
+        .iter()
+        .map(|request| request.body.clone())
+        .collect();
+    assert_eq!(ids.len(), answered.len());
+    signal(&child, "-TERM");
+    assert!(ended(child).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_at_the_app_when_it_was_killed_comes_once_more_and_under_one_key() {
+    let (_never, gated) = watch::channel(false);
+    let app = App::start(move |_, n| match n {
+        0 => Reply::After(gated.clone(), Box::new(Reply::status(200))),
+        _ => Reply::status(200),
+    })
+    .await;
+    let process = Process::before(app.address);
+    let mut child = process.start().await;
+    let event = event(1);
+    let mut sender = Session::to(process.address).await;
+    sender.write(&event).await;
+    app.reached(1).await;
+    child.kill().await.unwrap();
+    assert!(sender.read().await.is_none());
+    let _child = process.start().await;
+    for expected in ["forwarded", "duplicate"] {
+        let answer = event.send(process.address).await;
+        assert_eq!(answer.outcome(), expected);
+    }
+    assert_eq!(seen(&app).into_values().collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asked_to_end_under_load_it_loses_nothing_it_answered_and_exits_0() {
+    let app = App::willing().await;
+    let process = Process::before(app.address);
+    let sent: Arc<Sent> = Arc::default();
+    let child = process.start().await;
+    let mut senders = load(process.address, 0..1_000_000, &sent);
+    while sent.count() < 100 {
+        tokio::task::yield_now().await;
+    }
+    signal(&child, "-TERM");
+    let status = ended(child).await;
+    assert_eq!(status.code(), Some(0), "{status}");
+    while let Some(sender) = senders.join_next().await {
+        sender.unwrap();
+    }
+    let _child = process.start().await;
+    let answered = Sent::take(&sent.answered);
+    // Gently stopped, it leaves no window: the app saw exactly what was answered.
+    assert_eq!(app.count(), answered.len());
+    let mut sender = Session::to(process.address).await;
+    for request in &answered {
+        assert_eq!(sender.ask(request).await.outcome(), "duplicate");
+    }
+    assert_eq!(app.count(), answered.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_one_store_refuses_to_start_and_harms_nothing() {
+    let app = App::willing().await;
+    let process = Process::before(app.address);
+    let child = process.start().await;
+    assert_eq!(event(1).send(process.address).await.outcome(), "forwarded");
+    let text = std::fs::read_to_string(process.config()).unwrap();
+    let text = text
+        .replace(&process.address.to_string(), &free_address().to_string())
+        .replace(&process.admin.to_string(), &free_address().to_string());
+    let second = process.folder.path().join("second.toml");
+    std::fs::write(&second, text).unwrap();
+    let refused = process
+        .command(&second)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .output();
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused)
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert!(!refused.status.success());
+    let said = [refused.stderr, refused.stdout].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("passgate.redb"), "{said}");
+    assert!(said.contains("another process"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    // The first goes on as if nothing had been.
+    let later = event(2);
+    assert_eq!(later.send(process.address).await.outcome(), "forwarded");
+    signal(&child, "-TERM");
+    assert!(ended(child).await.success());
+    let _child = process.start().await;
+    assert_eq!(later.send(process.address).await.outcome(), "duplicate");
+}
