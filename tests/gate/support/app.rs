@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -120,7 +121,11 @@ impl App {
     /// Waits until so many requests came.
     pub async fn reached(&self, count: usize) {
         let mut counter = self.count.clone();
-        counter.wait_for(|reached| *reached >= count).await.unwrap();
+        let reached = counter.wait_for(|reached| *reached >= count);
+        tokio::time::timeout(Duration::from_secs(20), reached)
+            .await
+            .unwrap_or_else(|_| panic!("fewer than {count} requests came"))
+            .unwrap();
     }
 }
 

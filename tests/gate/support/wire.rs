@@ -35,11 +35,12 @@ impl Wire {
         }
     }
 
-    /// Writes; what the gateway does not take any more is dropped.
-    pub async fn write(&mut self, bytes: &[u8]) {
-        let _ = tokio::time::timeout(PATIENCE, self.socket.write_all(bytes))
+    /// Writes; what the gateway does not take any more is dropped. Whether it took all.
+    pub async fn write(&mut self, bytes: &[u8]) -> bool {
+        tokio::time::timeout(PATIENCE, self.socket.write_all(bytes))
             .await
-            .expect("the gateway reads or closes");
+            .expect("the gateway reads or closes")
+            .is_ok()
     }
 
     /// Writes each byte alone.
