@@ -863,6 +863,36 @@ async fn a_sender_that_dawdles_is_cut_off_and_others_are_served_meanwhile() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_head_cannot_be_stretched() {
+    let gate = Setup::walletwerk(App::willing().await, "")
+        .within(|limits| limits.head_time = Duration::from_millis(200))
+        .start()
+        .await;
+    let event = raw(&format!("{OPEN}Content-Length: @LEN@\n\n@BODY@"), 1);
+    // Neither by beginning it behind another request, where idling is allowed for longer …
+    let mut wire = Wire::open(gate.address).await;
+    wire.write(&[&event[..], &event[..40]].concat()).await;
+    let statuses: Vec<u16> = wire
+        .rest()
+        .await
+        .iter()
+        .map(|answer| answer.status)
+        .collect();
+    assert_eq!(statuses, [200, 408]);
+    // … nor by empty lines before it, which are ignored.
+    let mut wire = Wire::open(gate.address).await;
+    let started = std::time::Instant::now();
+    while wire.write(b"\r\n").await {
+        // Meanwhile the gateway reads it: two in one read would be no request.
+        gate.metrics().await;
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it goes on for ever"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_sender_that_does_not_read_its_answers_is_cut_off() {
     let app = App::start(|_, _| Reply::with(200, "", &"a".repeat(60_000)));
     let gate = Setup::walletwerk(app.await, "")

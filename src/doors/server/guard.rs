@@ -40,6 +40,8 @@ pub struct Guard<S> {
     /// How many of `waiting` may be passed on.
     cleared: usize,
     next: Next,
+    /// Something of the next head came, be it an empty line before it.
+    has_begun: bool,
     reading: Deadline,
     writing: Deadline,
     lingered: usize,
@@ -98,6 +100,7 @@ impl<S> Guard<S> {
             waiting: Vec::new(),
             cleared: 0,
             next: Next::Head,
+            has_begun: false,
             reading,
             writing: Deadline::new(limits.write_time),
             lingered: 0,
@@ -108,6 +111,14 @@ impl<S> Guard<S> {
     /// Where the notes of this connection are found.
     pub fn notes(&self) -> Notes {
         self.notes.clone()
+    }
+
+    /// The time of a head runs from its first byte, and no empty lines before it make it longer.
+    fn begin(&mut self) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.reading.set(self.limits.head_time);
+        }
     }
 
     /// Clears the head in `waiting`, if it is complete; refuses it, if it never will be or is flawed.
@@ -128,6 +139,7 @@ impl<S> Guard<S> {
             Ok(length) => {
                 self.notes.put(HeadNote { length, flaw: None });
                 self.cleared = end;
+                self.has_begun = false;
                 self.next = match length {
                     BodyLength::Unstated | BodyLength::Exact(0) => Next::Head,
                     BodyLength::Exact(bytes) => Next::Body(bytes),
@@ -263,11 +275,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 continue;
             }
             let is_idle = this.waiting.is_empty();
+            if !is_idle {
+                this.begin();
+            }
             match this.poll_fill(context)? {
                 // A head that is cut off is no request; there is nobody left to answer.
                 Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) if is_idle => this.reading.set(this.limits.head_time),
-                Poll::Ready(_) => {}
+                Poll::Ready(_) => this.begin(),
                 Poll::Pending => {
                     ready!(this.reading.poll(context));
                     match is_idle {
