@@ -23,7 +23,7 @@
 //! | floor | what it is | what it may import |
 //! |---|---|---|
 //! | [`words`] | plain values: message, verdict, outcome, identity, secret, time | nothing of ours |
-//! | [`rules`] | pure decisions: configuration, providers, framing, the clean request | words |
+//! | [`rules`] | decisions: configuration, providers, framing, the clean request; pure but for reading the configuration's files | words |
 //! | [`keepers`] | what is remembered: ledger, store, quotas, metrics, log, the typed event | rules and below |
 //! | [`work`] | what happens to a request | keepers and below |
 //! | [`doors`] | sockets, command line, wiring | all |
@@ -32,13 +32,14 @@
 //!
 //! # What is deliberately absent
 //!
-//! - No module but [`keepers::store`] knows redb, none but [`keepers::limit`] knows governor, and only
-//!   [`doors::server`], [`doors::admin`] and [`work::forward`] know hyper's connections.
+//! - No module but [`keepers::store`] knows redb, none but [`keepers::limit`] knows governor. Connections of
+//!   hyper are known to [`doors`] and to [`work::forward`], its messages to [`work`], and nothing below
+//!   knows more of it than methods, headers and statuses.
 //! - No way from a message to the app but through [`keepers::event`]: the forwarder takes an
 //!   [`Event<Clean>`](keepers::event::Clean), and only verification, a claim and the fate `Deliver` make one.
 //! - No mode without the ledger: a store that fails answers 503, it is never replaced by memory.
 //! - No re-serialised body, no normalised path, no second HTTP parser.
-//! - No `unsafe`, no global state, no clock below [`keepers`].
+//! - No `unsafe`, no global state, and nobody asks for the time who was not handed a clock.
 
 pub mod doors;
 pub mod keepers;

@@ -138,6 +138,9 @@ impl Admin {
             .set(i64::from(store.health() == Health::Ready));
         metrics.ledger_keys.set(whole(figures.keys));
         metrics.ledger_unwritten.set(whole(figures.unwritten));
+        metrics
+            .ledger_unwritten_lost
+            .set(whole(figures.unwritten_lost));
         metrics.store_damaged_rows.set(whole(figures.damaged_rows));
         metrics.store_faults.set(whole(figures.faults));
         metrics.clock_suspect.set(i64::from(figures.clock_suspect));

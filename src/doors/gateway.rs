@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::doors::admin::Admin;
+use crate::doors::sentinel;
 use crate::doors::server::{self, Server};
 use crate::keepers::ledger::Ledger;
 use crate::keepers::limit::ClientLimiter;
@@ -34,6 +35,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     admin: tokio::task::JoinHandle<()>,
+    sentinel: tokio::task::JoinHandle<()>,
 }
 
 /// What a gateway is made of besides its configuration.
@@ -121,6 +123,7 @@ impl Gateway {
         }
         let admin = Admin::new(Arc::clone(&gate), token, stopping);
         Ok(Self {
+            sentinel: tokio::spawn(sentinel::watch(Arc::clone(&gate))),
             gate,
             listening,
             admin_listening,
@@ -165,6 +168,7 @@ impl Gateway {
         }
         self.servers.shutdown().await;
         self.admin.abort();
+        self.sentinel.abort();
         let store = Arc::clone(self.gate.ledger.store());
         // Closing waits for the disk.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;

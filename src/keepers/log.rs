@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -23,6 +22,9 @@ pub const VALUE_CHARS_MAX: usize = 256;
 
 /// After a batch the writer lets lines gather for this long, so that under load one write carries many.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// How long the end waits for lines to be written.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,12 @@ pub enum Level {
     Error,
 }
 
-/// The log. Cheap to clone; the last line is written when [`Log::close`] was called.
+/// The log. Cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     format: Format,
-    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// What is said of one request.
@@ -119,6 +120,7 @@ struct Stamped<'a, T: Serialize> {
 struct Shared {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -128,6 +130,7 @@ struct Waiting {
     dropped_unsaid: u64,
     is_closed: bool,
     is_writer_asleep: bool,
+    is_ended: bool,
 }
 
 // === impl Log ===
@@ -145,18 +148,20 @@ impl Log {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             wake: Condvar::new(),
+            ended: Condvar::new(),
         });
-        let writer = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("passgate-log".to_owned())
-                .spawn(move || shared.write_all_to(sink))?
-        };
+        let writer = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("passgate-log".to_owned())
+            .spawn(move || {
+                writer.write_all_to(sink);
+                writer.waiting().is_ended = true;
+                writer.ended.notify_all();
+            })?;
         Ok(Self {
             shared,
             clock,
             format,
-            writer: Arc::new(Mutex::new(Some(writer))),
         })
     }
 
@@ -199,18 +204,17 @@ impl Log {
         self.shared.waiting().dropped
     }
 
-    /// Writes what waits and ends the thread. Later lines are dropped.
+    /// Writes what waits and ends the thread. Later lines are dropped. A pipe that nobody reads is waited for
+    /// no longer than [`CLOSE_TIME`]: it must not keep a process from ending.
     pub fn close(&self) {
-        self.shared.waiting().is_closed = true;
+        let mut waiting = self.shared.waiting();
+        waiting.is_closed = true;
         self.shared.wake.notify_all();
-        let writer = {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            writer.take()
-        };
-        if let Some(writer) = writer {
-            // A panic of the writer has been shown by the panic hook; there is nothing left to write.
-            let _ = writer.join();
-        }
+        let is_writing = |waiting: &mut Waiting| !waiting.is_ended;
+        let _ = self
+            .shared
+            .ended
+            .wait_timeout_while(waiting, CLOSE_TIME, is_writing);
     }
 
     fn json(&self, level: Level, message: &str, fields: &impl Serialize) {
@@ -373,6 +377,21 @@ mod tests {
         for line in text.lines() {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_does_not_keep_it_from_closing() {
+        let (go, receiver) = mpsc::channel();
+        let (written, lines) = mpsc::channel();
+        let gate = Gate {
+            go: receiver,
+            written,
+        };
+        let log = Log::new(Box::new(gate), Format::Json, Arc::new(SystemClock::new())).unwrap();
+        log.say(Level::Info, "m", &[]);
+        log.close();
+        assert_eq!(lines.try_iter().count(), 0);
+        drop(go);
     }
 
     #[test]

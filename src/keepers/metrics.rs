@@ -50,6 +50,8 @@ pub struct Metrics {
     pub ledger_keys: Gauge,
     /// Settled keys that could not be written yet.
     pub ledger_unwritten: Gauge,
+    /// Settled keys that were forgotten because too many could not be written: their events may come again.
+    pub ledger_unwritten_lost: Gauge,
     /// Rows of the store that could not be read.
     pub store_damaged_rows: Gauge,
     /// Times the store was closed after a fault.
@@ -170,6 +172,10 @@ impl Metrics {
             "ledger_unwritten_keys",
             "Settled keys that could not be written yet",
         );
+        let ledger_unwritten_lost = gauge(
+            "ledger_unwritten_lost_keys",
+            "Settled keys that were forgotten because too many could not be written",
+        );
         let store_damaged_rows = gauge(
             "store_damaged_rows",
             "Rows of the store that could not be read",
@@ -215,6 +221,7 @@ impl Metrics {
             store_up,
             ledger_keys,
             ledger_unwritten,
+            ledger_unwritten_lost,
             store_damaged_rows,
             store_faults,
             clock_suspect,

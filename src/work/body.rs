@@ -3,7 +3,8 @@
 //! All bodies that are being read share one budget of memory. It is taken as bytes arrive, not as they are
 //! announced, so that announcing much and sending nothing holds nothing.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,15 +12,34 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The memory that bodies may take.
-pub struct BodyBudget(Arc<Semaphore>);
+use crate::rules::client::ClientKey;
 
-/// A complete body, and its share of the budget for as long as the event is worked on.
+/// The memory that bodies may take: all of them together, and those of one client until they are verified.
+pub struct BodyBudget {
+    all: Arc<Semaphore>,
+    by_client: Arc<ByClient>,
+    client_max: usize,
+}
+
+/// Bytes of unverified bodies by client.
+#[derive(Default)]
+struct ByClient(Mutex<HashMap<ClientKey, usize>>);
+
+/// A client's share of the memory, until it is dropped.
+pub struct ClientShare {
+    by_client: Arc<ByClient>,
+    client: ClientKey,
+    bytes: usize,
+}
+
+/// A complete body.
 pub struct ReadBody {
     /// The bytes, as they came.
     pub bytes: Bytes,
-    /// Given back when dropped.
+    /// Its share of the whole budget, for as long as the event is worked on.
     pub share: Option<OwnedSemaphorePermit>,
+    /// Its share of the client's, for as long as it is not verified.
+    pub unverified: ClientShare,
 }
 
 /// Why there is no complete body.
@@ -31,16 +51,23 @@ pub enum BodyError {
     TooSlow,
     /// It ended early, or its coding is broken.
     Broken,
-    /// All memory for bodies is taken.
+    /// All memory for bodies is taken, or all that one client may take.
     NoMemory,
 }
+
+/// One client's unverified bodies may take this part of the budget, so that nobody alone takes all of it.
+const CLIENT_PART: usize = 8;
 
 // === impl BodyBudget ===
 
 impl BodyBudget {
     /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+        Self {
+            all: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
+            by_client: Arc::default(),
+            client_max: bytes / CLIENT_PART,
+        }
     }
 
     /// Reads a body of at most `max` bytes within `limit`.
@@ -50,18 +77,29 @@ impl BodyBudget {
     pub async fn read(
         &self,
         body: Incoming,
+        client: ClientKey,
         max: usize,
         limit: Duration,
     ) -> Result<ReadBody, BodyError> {
-        match tokio::time::timeout(limit, self.read_all(body, max)).await {
+        match tokio::time::timeout(limit, self.read_all(body, client, max)).await {
             Ok(read) => read,
             Err(_) => Err(BodyError::TooSlow),
         }
     }
 
-    async fn read_all(&self, mut body: Incoming, max: usize) -> Result<ReadBody, BodyError> {
+    async fn read_all(
+        &self,
+        mut body: Incoming,
+        client: ClientKey,
+        max: usize,
+    ) -> Result<ReadBody, BodyError> {
         let mut read = Chunks::None;
         let mut share: Option<OwnedSemaphorePermit> = None;
+        let mut unverified = ClientShare {
+            by_client: Arc::clone(&self.by_client),
+            client,
+            bytes: 0,
+        };
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| BodyError::Broken)?;
             // Trailers are dropped: nothing in them was there when the head was checked.
@@ -72,7 +110,10 @@ impl BodyBudget {
                 return Err(BodyError::TooLarge);
             }
             let size = u32::try_from(data.len()).map_err(|_| BodyError::TooLarge)?;
-            let more = Arc::clone(&self.0)
+            if !unverified.grow(data.len(), self.client_max.max(max)) {
+                return Err(BodyError::NoMemory);
+            }
+            let more = Arc::clone(&self.all)
                 .try_acquire_many_owned(size)
                 .map_err(|_| BodyError::NoMemory)?;
             match &mut share {
@@ -85,7 +126,56 @@ impl BodyBudget {
         Ok(ReadBody {
             bytes: read.into_bytes(),
             share,
+            unverified,
         })
+    }
+}
+
+// === impl ClientShare ===
+
+impl ClientShare {
+    /// Takes so many bytes more, unless the client then has more than `max`.
+    fn grow(&mut self, bytes: usize, max: usize) -> bool {
+        let mut clients = self.by_client.clients();
+        let taken = clients.entry(self.client).or_default();
+        if *taken + bytes > max {
+            return false;
+        }
+        *taken += bytes;
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for ClientShare {
+    fn drop(&mut self) {
+        let mut clients = self.by_client.clients();
+        if let Some(taken) = clients.get_mut(&self.client) {
+            *taken -= self.bytes;
+            if *taken == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+// === impl ByClient ===
+
+impl ByClient {
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientKey, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl BodyError ===
+
+impl BodyError {
+    /// Whether the sender is at fault, rather than the moment.
+    pub const fn is_the_senders(self) -> bool {
+        match self {
+            Self::TooLarge | Self::TooSlow | Self::Broken => true,
+            Self::NoMemory => false,
+        }
     }
 }
 

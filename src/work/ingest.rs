@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::keepers::event::{Clean, Cleaned, Event, NotOurs, Verified};
 use crate::keepers::ledger::{Ledger, Patience};
-use crate::keepers::limit::ClientLimiter;
+use crate::keepers::limit::{ClientLimiter, lane};
 use crate::keepers::log::{EventFields, Level, Log, RequestLine, bounded};
 use crate::keepers::metrics::Metrics;
 use crate::rules::clean::Attempt;
@@ -171,31 +171,16 @@ impl Gate {
         let client = ClientKey::from(head.client);
         let is_limited = self.clients.is_used_up(client);
         let unverified = |reason| self.refuse_unverified(client, is_limited, reason);
-        route
-            .config
-            .provider
-            .screen(&head)
-            .map_err(|reason| unverified(reason).closing())?;
-        let lane = match is_limited {
-            true => Some(
-                self.clients
-                    .enter_lane(client)
-                    .await
-                    .ok_or_else(|| self.client_limited(client).closing())?,
-            ),
-            false => None,
+        let screened = match route.lacks_path_secret(&head) {
+            true => Err(Unverified::MissingCredential),
+            false => route.config.provider.screen(&head),
         };
-
-        let limit = if is_limited {
-            self.limits.lane_body_time
-        } else {
-            self.limits.body_time
-        };
-        let ReadBody { bytes, share } = self
-            .bodies
-            .read(body, route.config.max_body, limit)
-            .await
-            .map_err(|error| body_refused(error).closing())?;
+        screened.map_err(|reason| unverified(reason).closing())?;
+        let ReadBody {
+            bytes,
+            share,
+            unverified: unverified_share,
+        } = self.read_body(body, &route, client, is_limited).await?;
         trace.body_bytes = bytes.len();
         if bytes.is_empty() && route.config.provider.kind().needs_body {
             return Err(unverified(Unverified::Empty));
@@ -205,13 +190,55 @@ impl Gate {
         let event = Event::received(message, Arc::clone(&route.config))
             .verify(self.clock.now())
             .map_err(unverified)?;
-        drop(lane);
+        drop(unverified_share);
         trace.event = Some(self.note_verified(&route, &event));
         Ok(Admitted {
             event,
             route,
             until,
             _share: share,
+        })
+    }
+
+    /// Reads a body. A client that used up its quota has little time for it, and unless it comes at once it
+    /// needs a place in the narrow lane: junk that trickles in is few at a time, and an authentic event, which
+    /// comes in one piece, passes beside it.
+    async fn read_body(
+        &self,
+        body: Incoming,
+        route: &Route,
+        client: ClientKey,
+        is_limited: bool,
+    ) -> Result<ReadBody, Ending> {
+        let max = route.config.max_body;
+        let read = match is_limited {
+            false => {
+                let limit = self.limits.body_time;
+                self.bodies.read(body, client, max, limit).await
+            }
+            true => {
+                let limit = self.limits.lane_body_time;
+                let reading = self.bodies.read(body, client, max, limit);
+                tokio::pin!(reading);
+                match tokio::time::timeout(lane::WAIT, &mut reading).await {
+                    Ok(read) => read,
+                    Err(_) => {
+                        let _place = self
+                            .clients
+                            .enter_lane(client)
+                            .await
+                            .ok_or_else(|| self.client_limited(client).closing())?;
+                        reading.await
+                    }
+                }
+            }
+        };
+        read.map_err(|error| {
+            // A body that never becomes one costs memory and time like one that cannot be verified.
+            if error.is_the_senders() {
+                self.clients.charge(client);
+            }
+            body_refused(error).closing()
         })
     }
 
@@ -329,11 +356,10 @@ impl Gate {
         ending
     }
 
-    /// An authentic event is there, whatever becomes of it.
+    /// An authentic request is there, whatever becomes of it.
     fn note_verified(&self, route: &Route, event: &Event<Verified>) -> EventFields {
         let verdict: &Verdict = event.verdict();
         let metrics = &route.metrics;
-        metrics.note_event(self.clock.elapsed());
         metrics.consecutive_unauthentic.set(0);
         if let Some(secret) = &verdict.secret {
             metrics.count_secret(secret);
@@ -408,11 +434,18 @@ impl Gate {
     }
 
     /// Raises the alarms that a provider's patience depends on.
+    ///
+    /// Only events that are new tell of a feed: a captured request can be sent again by anybody, so neither a
+    /// duplicate nor a stale event may silence an alarm or raise one.
     fn watch(&self, route: &Route, outcome: Outcome, is_authentic: bool) {
         let metrics = &route.metrics;
-        if is_authentic && outcome.is_accepted() {
+        let is_new = !matches!(outcome, Outcome::Duplicate | Outcome::Stale);
+        if is_authentic && is_new {
+            metrics.note_event(self.clock.elapsed());
+        }
+        if is_authentic && is_new && outcome.is_accepted() {
             metrics.consecutive_refusals.set(0);
-        } else if is_authentic {
+        } else if is_authentic && is_new {
             let before = metrics.consecutive_refusals.inc();
             if before + 1 == REFUSALS_ALARM {
                 self.log.say(

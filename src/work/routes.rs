@@ -133,6 +133,11 @@ impl Routes {
 // === impl Route ===
 
 impl Route {
+    /// Whether the request stops short of the segment that is the secret.
+    pub fn lacks_path_secret(&self, head: &Head) -> bool {
+        self.has_path_secret() && head.path() == self.config.path
+    }
+
     fn has_path_secret(&self) -> bool {
         self.config.provider.has_path_secret()
     }

@@ -390,29 +390,31 @@ async fn limited(more: &str, lane_body_time: Duration) -> Gate {
 }
 
 #[tokio::test]
-async fn the_narrow_lane_has_few_places_and_whoever_finds_none_is_told_to_wait() {
+async fn the_narrow_lane_has_few_places_and_a_slow_body_that_finds_none_is_told_to_wait() {
     let gate = limited("", Duration::from_secs(10)).await;
     let mut in_lane = Vec::new();
-    for n in 0..lane::PLACES as u64 {
+    for n in 0..=lane::PLACES as u64 {
         let bytes = event(n).with("Expect: 100-continue").bytes();
         let (head, body) = bytes.split_at(bytes.len() - event(n).body.len());
         let mut wire = Wire::open(gate.address).await;
         wire.write(head).await;
-        // Its body is asked for, so it has a place.
+        // Its body is asked for, so from now on it is waited for.
         assert_eq!(wire.answer().await.unwrap().status, 100);
         in_lane.push((wire, body.to_vec()));
     }
-    let answer = gate.send(&event(100)).await;
+    let (mut last, _) = in_lane.pop().unwrap();
+    let answer = last.answer().await.unwrap();
     assert_eq!((answer.status, answer.outcome()), (429, "client_limited"));
     assert_eq!(
         answer.header("ratelimit-policy"),
         Some("\"client\";q=1;w=3600")
     );
+    // What comes at once needs no place.
+    assert_eq!(gate.send(&event(100)).await.outcome(), "forwarded");
     for (mut wire, body) in in_lane {
         wire.write(&body).await;
         assert_eq!(wire.answer().await.unwrap().outcome(), "forwarded");
     }
-    assert_eq!(gate.send(&event(100)).await.outcome(), "forwarded");
 }
 
 #[tokio::test]

@@ -76,7 +76,17 @@ fn serve(config: Config) -> Result<(), String> {
     let log = Log::new(Box::new(io::stdout()), format, Arc::clone(&clock))
         .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
     let metrics = Arc::new(Metrics::new());
+    let store_path = config.store.path.clone();
+    let is_new = !store_path.exists();
     let store = open_store(&config, &clock, &metrics)?;
+    if is_new {
+        // On a first start this is as it should be; after any other it means that all is forgotten.
+        log.say(
+            Level::Warn,
+            "a new store was made: nothing is remembered from before",
+            &[("path", &store_path.display())],
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -74,7 +74,7 @@ pub struct Kind {
     pub proof: &'static str,
     /// The methods that its routes take.
     pub methods: &'static [Method],
-    /// Headers of the provider that decide something, so must be single and not comma-joined.
+    /// Headers of the provider that decide something, so must be single.
     pub deciding_headers: &'static [&'static HeaderName],
     /// Headers of the provider that go to the app.
     pub kept_headers: &'static [&'static HeaderName],

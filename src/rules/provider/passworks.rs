@@ -71,6 +71,20 @@ fn build(secrets: Vec<Secret>, verify: &mut Section<'_>) -> Option<Arc<dyn Provi
         );
         return None;
     }
+    for secret in &secrets {
+        let key = secret.expose();
+        let is_value = key.iter().all(|byte| *byte >= b' ' && *byte != 0x7f);
+        if !verify.has_placeholders() && (!is_value || key.trim_ascii() != key) {
+            verify.mistake_at_parent(
+                "secrets",
+                format!(
+                    "{} begins or ends with a blank or holds a line break, so no header can ever carry it",
+                    secret.reference()
+                ),
+            );
+            return None;
+        }
+    }
     let keys = secrets.iter().map(Secret::to_presented).collect();
     Some(Arc::new(Passworks { keys }))
 }

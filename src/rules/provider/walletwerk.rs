@@ -89,6 +89,9 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(72 * 60 * 60);
 /// A longer delivery id is no id: it would only be a way to fill memory.
 const DELIVERY_ID_BYTES_MAX: usize = 256;
 
+/// A longer event or time of a body is taken out of the header rather than written into it.
+const CORRECTION_BYTES_MAX: usize = 1024;
+
 #[derive(Debug)]
 struct WalletWerk {
     signers: Vec<Signer>,
@@ -332,6 +335,7 @@ fn corrections(head: &Head, facts: &Facts) -> Vec<(HeaderName, Option<HeaderValu
         .filter_map(|(name, said)| {
             let written = head.headers.get(name)?;
             let differs = said.is_none_or(|said| written.as_bytes() != said.as_bytes());
+            let said = said.filter(|said| said.len() <= CORRECTION_BYTES_MAX);
             differs.then(|| {
                 (
                     name.clone(),

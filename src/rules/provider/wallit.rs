@@ -9,21 +9,21 @@
 //! A forged callback may name a true token under another type; it must not make the true one a duplicate.
 
 mod diagnosis;
+mod parameters;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 
 use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::hmac::{SignatureEncoding, Signer};
+use crate::rules::provider::wallit::parameters::{Parameters, is_id_byte, is_shaped, is_type_byte};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
-use crate::words::identity::{Identity, PartsHasher};
+use crate::words::identity::Identity;
 use crate::words::message::{Head, Message};
 use crate::words::secret::{Presented, Reference, Secret};
 use crate::words::time::Timestamp;
@@ -67,12 +67,6 @@ const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far the signed `Timestamp` may be from now, in both directions (Wallit's own tolerance).
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
-/// Ids are GUIDs, or a GUID, a pipe and digits, or end in stray braces; longer ones do not occur.
-const VALUE_BYTES_MAX: usize = 128;
-
-/// Callbacks have two or three parameters.
-const PARAMETERS_MAX: usize = 32;
-
 #[derive(Debug)]
 struct Wallit {
     path_secrets: Vec<Presented>,
@@ -87,9 +81,6 @@ struct Management {
     key: Presented,
     signer: Signer,
 }
-
-/// The parameters by name, decoded once; each name is there once, whatever its case.
-struct Parameters(BTreeMap<String, String>);
 
 fn build(secrets: Vec<Secret>, verify: &mut Section<'_>) -> Option<Arc<dyn Provider>> {
     let allow_unproven = verify.flag("allow_unproven").unwrap_or(false);
@@ -278,88 +269,14 @@ impl Wallit {
                 if signed_at < now.before(TOLERANCE) || signed_at > now.after(TOLERANCE) {
                     return Err(Unverified::WrongTime);
                 }
-                Ok(Some(signer.reference()))
+                // Of another method only the path and the time are signed: whoever captured one could write
+                // other parameters.
+                Ok((head.method == Method::GET).then(|| signer.reference()))
             }
             (None, _) => Err(Unverified::WrongSecret),
             (Some(_), None) => Err(Unverified::WrongSignature),
         }
     }
-}
-
-// === impl Parameters ===
-
-impl Parameters {
-    /// The parameters of the query and, for a POST, of a form body.
-    fn read(message: &Message) -> Result<Self, Unverified> {
-        let is_form = message
-            .head
-            .text(&CONTENT_TYPE)
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|kind| {
-                kind.trim()
-                    .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-            });
-        let form: &[u8] = if is_form { &message.body } else { b"" };
-        Self::of([message.head.query().as_bytes(), form])
-    }
-
-    fn of(texts: [&[u8]; 2]) -> Result<Self, Unverified> {
-        let mut parameters = BTreeMap::new();
-        let mut names = Vec::new();
-        for (name, value) in texts.into_iter().flat_map(form_urlencoded::parse) {
-            let folded = name.to_ascii_lowercase();
-            // Apps differ in whether names have a case, so one that differs only by it is a repetition.
-            if names.contains(&folded) || names.len() == PARAMETERS_MAX {
-                return Err(Unverified::Ambiguous);
-            }
-            names.push(folded);
-            parameters.insert(name.into_owned(), value.into_owned());
-        }
-        Ok(Self(parameters))
-    }
-
-    fn shaped(&self, name: &str, allowed: fn(u8) -> bool) -> Result<&str, Unverified> {
-        match self.0.get(name) {
-            Some(value) if !value.is_empty() && is_shaped(value, allowed) => Ok(value),
-            Some(_) | None => Err(Unverified::BadShape),
-        }
-    }
-
-    fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(|(name, _)| is_id_name(name))
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// Over all parameters, sorted by name; tokens and ids are the same in either case.
-    fn digest(&self) -> [u8; 32] {
-        let mut hasher = PartsHasher::new("wallit parameters");
-        for (name, value) in &self.0 {
-            let value = match name == TOKEN || is_id_name(name) {
-                true => Cow::Owned(value.to_ascii_lowercase()),
-                false => Cow::Borrowed(value),
-            };
-            hasher = hasher.part(name.as_bytes()).part(value.as_bytes());
-        }
-        hasher.digest()
-    }
-}
-
-fn is_id_name(name: &str) -> bool {
-    name.ends_with("ID")
-}
-
-fn is_shaped(value: &str, allowed: fn(u8) -> bool) -> bool {
-    value.len() <= VALUE_BYTES_MAX && value.bytes().all(allowed)
-}
-
-fn is_id_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"|{}-".contains(&byte)
-}
-
-fn is_type_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
 }
 
 /// What Wallit signs: method, `Timestamp`, path and query, each on a line of its own.

@@ -6,9 +6,12 @@ use hyper::header::CONTENT_TYPE;
 
 use crate::rules::diagnosis::{Case, Finding, presented, span};
 use crate::rules::hmac::{SignatureEncoding, Signer};
+use crate::rules::provider::wallit::parameters::{
+    Parameters, VALUE_BYTES_MAX, is_id_byte, is_id_name, is_shaped, is_type_byte,
+};
 use crate::rules::provider::wallit::{
-    AUTHENTICATION, Management, Parameters, TIMESTAMP, TOKEN, TOLERANCE, TYPE, VALUE_BYTES_MAX,
-    Wallit, is_id_byte, is_id_name, is_shaped, is_type_byte, read_http_date, signing_query,
+    AUTHENTICATION, Management, TIMESTAMP, TOKEN, TOLERANCE, TYPE, Wallit, read_http_date,
+    signing_query,
 };
 use crate::words::message::{Head, Message};
 use crate::words::secret::{Presented, Secret};
