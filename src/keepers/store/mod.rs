@@ -15,6 +15,7 @@ use crate::words::identity::Keys;
 use crate::words::time::Timestamp;
 
 pub mod embedded;
+pub mod jobs;
 pub mod loading;
 pub mod medium;
 pub mod memory;
@@ -145,8 +146,12 @@ pub struct Statistics {
 /// Why the store did not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreError {
-    /// Too many settles wait already.
+    /// Too much waits for the disk already.
     Full,
+    /// The shelf holds as many queued jobs as it may.
+    ShelfFull,
+    /// The disk has hardly any room left; only settling and deleting go on.
+    NoSpace,
     /// The file cannot be used at the moment.
     Unavailable,
     /// The store was closed.
@@ -156,7 +161,9 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "too many settles are waiting for the disk",
+            Self::Full => "too much is waiting for the disk",
+            Self::ShelfFull => "the route's queue is full",
+            Self::NoSpace => "the disk is nearly full",
             Self::Unavailable => "the store is unavailable",
             Self::Closed => "the store is closed",
         })
