@@ -10,11 +10,16 @@ use std::sync::mpsc::SyncSender;
 use redb::Database;
 
 use super::codec::{JournalRow, ShelfRow};
+use super::jobs::desk::Books;
+use super::jobs::ops::{JobChore, JobOp, Worked, work};
+use super::jobs::tally::Tally;
 use super::tables::{JOURNAL, SHELVES};
+use super::tuning::Tuning;
 use super::unwritten::Entry;
 use super::vault::{Chore, Op, Vault};
 use super::{Done, ShelfId, StoreError};
 use crate::words::identity::Keys;
+use crate::words::time::Timestamp;
 
 /// The file as one opening of it found it.
 pub(super) struct Session {
@@ -22,6 +27,7 @@ pub(super) struct Session {
     pub(super) epoch: u64,
     pub(super) next_seq: u64,
     pub(super) next_shelf: u32,
+    pub(super) books: Books,
 }
 
 /// What goes into one commit.
@@ -29,6 +35,7 @@ pub(super) struct Session {
 pub(super) struct Batch {
     pub(super) settles: Vec<(Entries, Done)>,
     pub(super) shelves: Vec<(ShelfRow, SyncSender<Result<ShelfId, StoreError>>)>,
+    pub(super) jobs: Vec<JobOp>,
     pub(super) unwritten: Vec<Entry>,
     pub(super) chore: Option<Chore>,
 }
@@ -38,6 +45,15 @@ pub(super) struct Entries {
     pub(super) shelf: ShelfId,
     pub(super) keys: Keys,
     pub(super) secs: u32,
+}
+
+/// How carefully a commit is written.
+#[derive(Clone, Copy)]
+pub(super) struct Care {
+    /// With a second sync.
+    pub(super) two_phase: bool,
+    /// With what the next opening needs to find the free space without walking the whole file.
+    pub(super) quick_repair: bool,
 }
 
 /// The rows of one commit.
@@ -53,7 +69,14 @@ impl Session {
     pub(super) fn rows(&mut self, batch: &Batch, vault: &Vault) -> Rows {
         let mut grouped: BTreeMap<(ShelfId, u32), Vec<_>> = BTreeMap::new();
         let settled = batch.settles.iter().flat_map(|(entries, _)| entries.each());
-        for entry in batch.unwritten.iter().copied().chain(settled) {
+        let pushed = batch.jobs.iter().filter_map(JobOp::pushed);
+        let pushed = pushed.flat_map(|job| {
+            let (shelf, secs) = (job.shelf, job.at.as_stored_secs());
+            job.keys.iter().map(move |key| Entry { shelf, key, secs })
+        });
+        let renewed = batch.chore.iter().flat_map(|chore| &chore.keys);
+        let known = batch.unwritten.iter().chain(renewed).copied();
+        for entry in known.chain(settled).chain(pushed) {
             grouped
                 .entry((entry.shelf, entry.secs))
                 .or_default()
@@ -84,15 +107,38 @@ impl Session {
         Rows { journal, shelves }
     }
 
+    /// How carefully a batch is written.
+    ///
+    /// # Why
+    /// One sync per commit is enough where rows are hashes and times: redb's checksums tell a torn commit
+    /// from a whole one. They are fast ones, though, not resistant to whoever chooses the bytes; its
+    /// documents advise a second sync where strangers do. An attack would need a crash within the one
+    /// sync, a disk that writes just the wrong pages, and two pages with the same checksum, all of it
+    /// around an authentic event. But bodies may come from routes whose senders prove nothing, what is at
+    /// stake is the whole file, and the price is one more sync for those commits only, shared by
+    /// everybody in them. So commits that write bodies, or move them to other pages, take two.
+    pub(super) fn care(&self, batch: &Batch, tuning: &Tuning) -> Care {
+        let chores = batch.chore.iter().flat_map(|chore| &chore.jobs);
+        let bodies = batch.jobs.iter().any(JobOp::touches_bodies)
+            || chores.into_iter().any(JobChore::touches_bodies);
+        let held: u64 = self.books.tallies.values().map(Tally::bytes).sum();
+        Care {
+            two_phase: tuning.two_phase || bodies,
+            quick_repair: held >= tuning.quick_repair_bytes,
+        }
+    }
+
     /// One transaction, synced when this returns `Ok`. After an error it is unknown whether it happened.
     pub(super) fn write(
         &self,
         rows: &Rows,
-        chore: Option<&Chore>,
-        two_phase: bool,
-    ) -> Result<(), redb::Error> {
+        batch: &Batch,
+        now: Timestamp,
+        care: Care,
+    ) -> Result<Worked, redb::Error> {
         let mut txn = self.database.begin_write()?;
-        txn.set_two_phase_commit(two_phase);
+        txn.set_two_phase_commit(care.two_phase);
+        txn.set_quick_repair(care.quick_repair);
         if !rows.journal.is_empty() {
             let mut table = txn.open_table(JOURNAL)?;
             for (seq, row) in &rows.journal {
@@ -105,11 +151,13 @@ impl Session {
                 table.insert(id, row.encode().as_slice())?;
             }
         }
-        for change in chore.iter().flat_map(|chore| &chore.changes) {
+        for change in batch.chore.iter().flat_map(|chore| &chore.changes) {
             change.apply(&txn)?;
         }
+        let chores = batch.chore.as_ref().map_or(&[][..], |chore| &chore.jobs);
+        let worked = work(&txn, &batch.jobs, chores, &self.books, now)?;
         txn.commit()?;
-        Ok(())
+        Ok(worked)
     }
 }
 
@@ -127,6 +175,7 @@ impl Batch {
                     queued: _,
                     done,
                 } => batch.settles.push((Entries { shelf, keys, secs }, done)),
+                Op::Job { op, queued: _ } => batch.jobs.push(op),
                 Op::Shelf { name, keep, reply } => {
                     batch.shelves.push((ShelfRow { name, keep }, reply));
                 }
@@ -138,6 +187,7 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.settles.is_empty()
             && self.shelves.is_empty()
+            && self.jobs.is_empty()
             && self.unwritten.is_empty()
             && self.chore.is_none()
     }

@@ -24,7 +24,7 @@ use crate::words::time::{Clock, Timestamp};
 
 /// A store in a file.
 pub struct Embedded {
-    vault: Arc<Vault>,
+    pub(super) vault: Arc<Vault>,
     tidier: Arc<Mutex<Tidier>>,
     threads: Mutex<Threads>,
 }
@@ -205,6 +205,7 @@ impl Store for Embedded {
             unwritten_lost: shelves.unwritten.lost(),
             damaged_rows: self.vault.damaged_rows.load(Ordering::Relaxed),
             faults: self.vault.faults.load(Ordering::Relaxed),
+            space_low: self.vault.space_low.load(Ordering::Relaxed),
             clock_suspect: self.vault.guard.now().is_none(),
         }
     }

@@ -11,6 +11,8 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableHandle
 
 use super::ShelfId;
 use super::codec::{JournalRow, Manifest, ShelfRow, decode_format, encode_format};
+use super::jobs::desk::Books;
+use super::jobs::{reading, tables};
 use super::journal::Row;
 use super::medium::Medium;
 use super::shelf::{Run, Shelf};
@@ -24,9 +26,18 @@ pub(super) struct Loaded {
     pub(super) next_shelf: u32,
     pub(super) next_run: u64,
     pub(super) orphans: Vec<u64>,
+    pub(super) books: Books,
     /// The newest second any key was settled in.
     pub(super) newest: u32,
     pub(super) damaged: u64,
+}
+
+/// How far a file was made.
+enum Contents {
+    Nothing,
+    /// An earlier version made it, which knew no queue.
+    KeysOnly,
+    All,
 }
 
 /// Why a store's file cannot be opened. In none of these cases was it changed.
@@ -51,15 +62,17 @@ pub(super) fn open(
     cache_bytes: usize,
 ) -> Result<(Database, Loaded), OpenError> {
     let database = medium.open(&builder(cache_bytes))?;
-    if !is_ours(&database)? {
-        make_tables(&database)?;
+    match is_ours(&database)? {
+        Contents::Nothing => make_tables(&database, true)?,
+        Contents::KeysOnly => make_tables(&database, false)?,
+        Contents::All => {}
     }
     let loaded = load(&database)?;
     Ok((database, loaded))
 }
 
-/// Whether the tables are there; false for an empty database, an error for a stranger's.
-fn is_ours(database: &Database) -> Result<bool, OpenError> {
+/// Which tables are there; an error for a stranger's file.
+fn is_ours(database: &Database) -> Result<Contents, OpenError> {
     let txn = database.begin_read().map_err(redb::Error::from)?;
     let tables: Vec<_> = txn
         .list_tables()
@@ -67,7 +80,7 @@ fn is_ours(database: &Database) -> Result<bool, OpenError> {
         .map(|table| table.name().to_owned())
         .collect();
     if tables.is_empty() {
-        return Ok(false);
+        return Ok(Contents::Nothing);
     }
     if !tables.iter().any(|name| name == META.name()) {
         return Err(OpenError::Foreign);
@@ -81,20 +94,28 @@ fn is_ours(database: &Database) -> Result<bool, OpenError> {
     };
     let row = meta.get(FORMAT).map_err(redb::Error::from)?;
     match row.and_then(|row| decode_format(row.value())) {
-        Some(FORMAT_NUMBER) => Ok(true),
+        Some(FORMAT_NUMBER) => Ok(
+            match tables.iter().any(|name| name == tables::JOBS.name()) {
+                true => Contents::All,
+                false => Contents::KeysOnly,
+            },
+        ),
         Some(format) => Err(OpenError::Newer { format }),
         None => Err(OpenError::Foreign),
     }
 }
 
-fn make_tables(database: &Database) -> Result<(), redb::Error> {
+fn make_tables(database: &Database, all: bool) -> Result<(), redb::Error> {
     let txn = database.begin_write()?;
-    txn.open_table(META)?
-        .insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
-    txn.open_table(SHELVES)?;
-    txn.open_table(JOURNAL)?;
-    txn.open_table(RUNS)?;
-    txn.open_table(CHUNKS)?;
+    if all {
+        txn.open_table(META)?
+            .insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
+        txn.open_table(SHELVES)?;
+        txn.open_table(JOURNAL)?;
+        txn.open_table(RUNS)?;
+        txn.open_table(CHUNKS)?;
+    }
+    tables::make(&txn)?;
     txn.commit()?;
     Ok(())
 }
@@ -103,6 +124,7 @@ fn load(database: &Database) -> Result<Loaded, redb::Error> {
     let mut loaded = Loaded::default();
     load_shelves(database, &mut loaded)?;
     load_journal(database, &mut loaded)?;
+    reading::load_jobs(database, &mut loaded)?;
     let counted = load_runs(database, &mut loaded)?;
     let present = runs_with_chunks(database)?;
     let used = counted.last().max(present.last());

@@ -21,6 +21,11 @@ use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
 pub trait Medium: Send + Sync + 'static {
     /// Opens or creates the database; usually by [`create`] over a new backend.
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+
+    /// Bytes that the file may still grow by.
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// A file of the file system, readable by its owner only.
@@ -51,6 +56,12 @@ impl Medium for FileMedium {
             sync_directory(&self.path)?;
         }
         Ok(database)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        // Of the directory, since the file may have been deleted; what is left for root alone does not count.
+        let room = rustix::fs::statvfs(directory(&self.path))?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
     }
 }
 
@@ -107,11 +118,14 @@ fn is_unfinished(backend: &impl StorageBackend) -> io::Result<bool> {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
+    }
 }
 
 /// How every redb file begins; written last when a file is made.

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::jobs::memory::MemoryQueue;
 use super::shelf::Expiry;
 use super::{Done, Found, Health, Keep, Probe, ShelfId, Statistics, Store, StoreError};
 use crate::words::identity::{Key, Keys};
@@ -17,12 +18,13 @@ pub struct Memory {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     shelves: Vec<MemoryShelf>,
+    pub(super) queue: MemoryQueue,
     closed: bool,
 }
 
-struct MemoryShelf {
+pub(super) struct MemoryShelf {
     name: String,
     keep: Keep,
     keys: HashMap<Key, u32>,
@@ -32,6 +34,15 @@ impl Memory {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The state, unless the store is closed.
+    pub(super) fn open_state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.state();
+        match state.closed {
+            true => Err(StoreError::Closed),
+            false => Ok(state),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -69,16 +80,17 @@ impl Store for Memory {
     }
 
     fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
-        let state = self.state();
-        if state.closed {
-            return Err(StoreError::Closed);
-        }
+        let mut state = self.open_state()?;
+        state.queue.tell(now);
         let held = state.at(shelf).ok_or(StoreError::Unavailable)?;
         let expiry = Expiry {
             now: Some(now),
             remember: held.keep.remember,
         };
-        let settled = |key: &Key| held.keys.get(key).is_some_and(|secs| expiry.lives(*secs));
+        let settled = |key: &Key| {
+            let lives = held.keys.get(key).is_some_and(|secs| expiry.lives(*secs));
+            lives || state.queue.holds(shelf, key)
+        };
         Ok(Found {
             content: settled(&keys.content),
             id: keys.id.as_ref().is_some_and(settled),
@@ -86,7 +98,10 @@ impl Store for Memory {
     }
 
     fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {
-        let result = self.state().settle(shelf, keys, at.as_stored_secs());
+        let result = self.open_state().and_then(|mut state| {
+            state.queue.tell(at);
+            state.settle(shelf, keys, at.as_stored_secs())
+        });
         done(result);
     }
 
@@ -113,14 +128,21 @@ impl Store for Memory {
 }
 
 impl State {
-    fn at(&self, ShelfId(id): ShelfId) -> Option<&MemoryShelf> {
+    pub(super) fn names(&self) -> impl Iterator<Item = (ShelfId, &str)> {
+        let names = self.shelves.iter().map(|shelf| shelf.name.as_str());
+        (0..).map(ShelfId).zip(names)
+    }
+
+    pub(super) fn at(&self, ShelfId(id): ShelfId) -> Option<&MemoryShelf> {
         self.shelves.get(usize::try_from(id).ok()?)
     }
 
-    fn settle(&mut self, ShelfId(id): ShelfId, keys: Keys, secs: u32) -> Result<(), StoreError> {
-        if self.closed {
-            return Err(StoreError::Closed);
-        }
+    pub(super) fn settle(
+        &mut self,
+        ShelfId(id): ShelfId,
+        keys: Keys,
+        secs: u32,
+    ) -> Result<(), StoreError> {
         let place = usize::try_from(id).map_err(|_| StoreError::Unavailable)?;
         let shelf = self.shelves.get_mut(place).ok_or(StoreError::Unavailable)?;
         for key in keys.iter() {

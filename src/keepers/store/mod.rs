@@ -28,9 +28,12 @@ mod filter;
 mod journal;
 mod keymap;
 mod merge;
+mod merging;
 mod plan;
 mod reading;
+mod recovery;
 mod shelf;
+mod space;
 mod tables;
 mod tidy;
 mod unwritten;
@@ -139,6 +142,8 @@ pub struct Statistics {
     pub damaged_rows: u64,
     /// Times the file was closed after a fault.
     pub faults: u64,
+    /// Pushes are refused because the disk is nearly full.
+    pub space_low: bool,
     /// The clock is not believed, so nothing expires.
     pub clock_suspect: bool,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Keep;
 use super::codec::Manifest;
 use super::filter::Filter;
+use super::jobs::tally::Holdings;
 use super::journal::Journal;
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
@@ -15,6 +16,8 @@ pub(super) struct Shelf {
     pub(super) name: String,
     pub(super) keep: Keep,
     pub(super) journal: Journal,
+    /// What it holds of the queue.
+    pub(super) holdings: Holdings,
     runs: Vec<Arc<Run>>,
     /// Counts the changes of `runs`, so that a reader notices that its list is old.
     version: u64,
@@ -52,6 +55,7 @@ impl Shelf {
             name,
             keep,
             journal: Journal::default(),
+            holdings: Holdings::default(),
             runs: Vec::new(),
             version: 0,
         }

@@ -12,21 +12,23 @@ use std::time::Duration;
 use redb::Database;
 
 use super::ShelfId;
-use super::codec::Manifest;
 use super::filter::Filter;
+use super::jobs::ops::JobChore;
+use super::jobs::sweep::Renewal;
 use super::merge::{Builder, Merge};
-use super::plan::{Candidate, Limits, choose};
 use super::shelf::{Run, Shelf};
 use super::tables::{Change, chunk_places, read_slice};
+use super::unwritten::Entry;
 use super::vault::{Chore, Vault};
 use crate::words::identity::Key;
-use crate::words::time::Timestamp;
 
 /// The housekeeper of one store.
 pub(super) struct Tidier {
-    vault: Arc<Vault>,
+    pub(super) vault: Arc<Vault>,
     epoch: u64,
-    merge: Option<Merge>,
+    /// Keys of old jobs that are being renewed.
+    pub(super) renewal: Option<Renewal>,
+    pub(super) merge: Option<Merge>,
     rubbish: VecDeque<Rubbish>,
 }
 
@@ -37,7 +39,7 @@ enum Rubbish {
 }
 
 /// Why a step ended early.
-enum Halt {
+pub(super) enum Halt {
     /// The file failed; it must be opened anew.
     Fault(redb::Error),
     /// The writer did not take the changes, or the file was opened anew meanwhile.
@@ -49,6 +51,7 @@ impl Tidier {
         Self {
             vault,
             epoch: 0,
+            renewal: None,
             merge: None,
             rubbish: VecDeque::new(),
         }
@@ -62,6 +65,7 @@ impl Tidier {
             if shelves.epoch != self.epoch {
                 self.epoch = shelves.epoch;
                 self.merge = None;
+                self.renewal = None;
                 let orphans = std::mem::take(&mut shelves.orphans);
                 self.rubbish = orphans.into_iter().map(Rubbish::Run).collect();
             }
@@ -91,8 +95,11 @@ impl Tidier {
         Ok(self.rebuild_filter(database)?
             || self.expire_rows()
             || self.retire_run()?
+            || self.renew_keys(database)?
+            || self.forget_jobs(database)?
             || self.remove_rubbish(database)?
-            || self.merge(database)?)
+            || self.merge(database)?
+            || self.look_for_oldest(database)?)
     }
 
     /// The shelf whose journal is to become a run.
@@ -148,7 +155,12 @@ impl Tidier {
     }
 
     /// Commits a run that is complete, in place of the `inputs` it was made of, and publishes it.
-    fn finish(&mut self, id: ShelfId, builder: Builder, inputs: &[u64]) -> Result<(), Halt> {
+    pub(super) fn finish(
+        &mut self,
+        id: ShelfId,
+        builder: Builder,
+        inputs: &[u64],
+    ) -> Result<(), Halt> {
         let run = builder.run;
         let mut changes: Vec<_> = inputs.iter().map(|run| Change::RemoveRun(*run)).collect();
         let mut new = None;
@@ -276,57 +288,18 @@ impl Tidier {
         Ok(true)
     }
 
-    /// Carries a merge on, or begins one.
-    fn merge(&mut self, database: &Database) -> Result<bool, Halt> {
-        let Some(mut merge) = self.merge.take().or_else(|| self.begin_merge()) else {
-            return Ok(false);
-        };
-        let now = self.vault.guard.now();
-        let expiry = {
-            let shelves = self.vault.shelves();
-            let shelf = shelves.by_id.get(&merge.shelf).ok_or(Halt::Stale)?;
-            shelf.expiry(now)
-        };
-        if merge.advance(database, expiry)? {
-            self.post(vec![merge.builder.take()])?;
-            self.merge = Some(merge);
-        } else {
-            self.vault.count_damaged(merge.damaged);
-            self.finish(merge.shelf, merge.builder, &merge.inputs)?;
-        }
-        Ok(true)
-    }
-
-    fn begin_merge(&self) -> Option<Merge> {
-        // While the clock is not believed, no window can be said to be over; runs of a size are merged
-        // all the same, or a day of mistrust would leave thousands of them.
-        let now = self.vault.guard.now();
-        let mut shelves = self.vault.shelves_mut();
-        let (id, inputs) = shelves.by_id.iter().find_map(|(id, shelf)| {
-            let runs: Vec<_> = shelf.runs().iter().map(|run| candidate(run)).collect();
-            let tuning = &self.vault.tuning;
-            let window = shelf.keep.remember.as_secs() / WINDOWS;
-            let limits = Limits {
-                flushed: tuning.journal_bound(shelf.keep) as u64,
-                run_keys_max: run_bound(shelf, tuning.run_keys_max),
-                window: u32::try_from(window).unwrap_or(u32::MAX),
-                now: now.map_or(0, Timestamp::as_stored_secs),
-            };
-            let chosen = choose(&runs, limits)?;
-            let inputs: Vec<_> = runs
-                .iter()
-                .filter(|run| chosen.contains(&run.id))
-                .map(|run| (run.id, run.count))
-                .collect();
-            Some((*id, inputs))
-        })?;
-        let run = shelves.next_run;
-        shelves.next_run += 1;
-        Some(Merge::new(id, &inputs, run))
-    }
-
     /// Hands changes to the writer and waits until they are on disk.
-    fn post(&self, changes: Vec<Change>) -> Result<(), Halt> {
+    pub(super) fn post(&self, changes: Vec<Change>) -> Result<(), Halt> {
+        self.post_all(changes, Vec::new(), Vec::new())
+    }
+
+    /// The same with changes of jobs and with keys to be journalled again.
+    pub(super) fn post_all(
+        &self,
+        changes: Vec<Change>,
+        jobs: Vec<JobChore>,
+        keys: Vec<Entry>,
+    ) -> Result<(), Halt> {
         let (reply, answer) = sync_channel(1);
         {
             let mut queue = self.vault.queue();
@@ -336,6 +309,8 @@ impl Tidier {
             queue.chore = Some(Chore {
                 epoch: self.epoch,
                 changes,
+                jobs,
+                keys,
                 reply,
             });
         }
@@ -347,7 +322,11 @@ impl Tidier {
     }
 
     /// Changes a shelf in memory, unless the file was opened anew since this step began.
-    fn publish<T>(&self, id: ShelfId, change: impl FnOnce(&mut Shelf) -> T) -> Result<T, Halt> {
+    pub(super) fn publish<T>(
+        &self,
+        id: ShelfId,
+        change: impl FnOnce(&mut Shelf) -> T,
+    ) -> Result<T, Halt> {
         let mut shelves = self.vault.shelves_mut();
         if shelves.epoch != self.epoch {
             return Err(Halt::Stale);
@@ -362,18 +341,6 @@ impl From<redb::Error> for Halt {
     fn from(error: redb::Error) -> Self {
         Self::Fault(error)
     }
-}
-
-fn candidate(run: &Run) -> Candidate {
-    let Manifest { count, newest, .. } = run.manifest;
-    let id = run.id;
-    Candidate { id, count, newest }
-}
-
-/// The keys of a run at most. A bounded shelf is forgotten an eighth at a time.
-fn run_bound(shelf: &Shelf, run_keys_max: u64) -> u64 {
-    let eighth = shelf.keep.max_keys.map(|max| max as u64 / WINDOWS);
-    eighth.map_or(run_keys_max, |eighth| eighth.clamp(1, run_keys_max.max(1)))
 }
 
 /// How often the housekeeper looks around when nobody calls.

@@ -30,6 +30,8 @@ pub struct Commit {
     pub took: Duration,
     /// Settles that shared it.
     pub settles: usize,
+    /// Operations on jobs that shared it.
+    pub jobs: usize,
 }
 
 /// Bounds and sizes of a store. The defaults are meant for production.
@@ -37,10 +39,16 @@ pub struct Commit {
 pub struct Tuning {
     /// Memory for pages of the file.
     pub cache_bytes: usize,
-    /// Settles that may wait; beyond it they are refused as `Full`.
+    /// Settles and operations on jobs that may wait; beyond it they are refused as `Full`.
     pub queue_ops_max: usize,
-    /// Settles in one commit.
+    /// Bytes of jobs that may wait; beyond it they are refused as `Full`.
+    pub queue_bytes_max: usize,
+    /// Settles and operations on jobs in one commit.
     pub commit_ops_max: usize,
+    /// Bytes of jobs in one commit; a larger job has one of its own.
+    pub commit_bytes_max: usize,
+    /// With less room on the disk pushes are refused, while settling, changing and deleting go on.
+    pub free_bytes_min: u64,
     /// Keys of one shelf in the journal before they become a run.
     pub journal_keys_max: usize,
     /// Keys in one run at most.
@@ -51,8 +59,11 @@ pub struct Tuning {
     pub retry_first: Duration,
     /// The longest such pause.
     pub retry_max: Duration,
-    /// Two syncs per commit instead of one: then not even chosen bytes can make a torn commit look whole.
+    /// Two syncs for every commit, and not only where strangers' bytes are written.
     pub two_phase: bool,
+    /// Bytes of stored jobs from which on every commit notes what is free in the file, so that an opening
+    /// after a crash need not walk through it.
+    pub quick_repair_bytes: u64,
     /// Whether a thread does the housekeeping; without it only [`Embedded::tidy`] does.
     pub tidies_itself: bool,
 }
@@ -79,13 +90,17 @@ impl Default for Tuning {
         Self {
             cache_bytes: 16 * 1024 * 1024,
             queue_ops_max: 65_536,
+            queue_bytes_max: 64 * 1024 * 1024,
             commit_ops_max: 4_096,
+            commit_bytes_max: 8 * 1024 * 1024,
+            free_bytes_min: 64 * 1024 * 1024,
             journal_keys_max: 32_768,
             run_keys_max: 4_000_000,
             unwritten_keys_max: 131_072,
             retry_first: Duration::from_millis(100),
             retry_max: Duration::from_secs(5),
             two_phase: false,
+            quick_repair_bytes: 256 * 1024 * 1024,
             tidies_itself: true,
         }
     }

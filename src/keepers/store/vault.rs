@@ -15,10 +15,12 @@ use std::time::Duration;
 use redb::Database;
 
 use super::clock_guard::ClockGuard;
+use super::jobs::ops::{JobChore, JobOp};
+use super::jobs::tally::Room;
 use super::shelf::Shelf;
 use super::tables::Change;
 use super::tuning::Tuning;
-use super::unwritten::Unwritten;
+use super::unwritten::{Entry, Unwritten};
 use super::{Done, Health, Keep, ShelfId, StoreError};
 use crate::words::identity::Keys;
 use crate::words::time::Clock;
@@ -30,6 +32,8 @@ pub(super) struct Vault {
     pub(super) tuning: Tuning,
     pub(super) damaged_rows: AtomicU64,
     pub(super) faults: AtomicU64,
+    /// Pushes are refused because the disk is nearly full.
+    pub(super) space_low: AtomicBool,
     shelves: RwLock<Shelves>,
     queue: Mutex<Queue>,
     /// Told when the queue has something for the writer.
@@ -62,6 +66,10 @@ pub(super) struct Shelves {
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) ops: VecDeque<Op>,
+    /// What the jobs among `ops` weigh.
+    pub(super) bytes: usize,
+    /// The room that each shelf has for jobs.
+    pub(super) rooms: BTreeMap<ShelfId, Room>,
     pub(super) chore: Option<Chore>,
     /// A reader met a fault in this epoch, so the file must be opened anew.
     pub(super) fault: Option<(u64, String)>,
@@ -83,6 +91,11 @@ pub(super) enum Op {
         queued: u64,
         done: Done,
     },
+    Job {
+        op: JobOp,
+        /// Running time in milliseconds.
+        queued: u64,
+    },
     Shelf {
         name: String,
         keep: Keep,
@@ -94,6 +107,9 @@ pub(super) enum Op {
 pub(super) struct Chore {
     pub(super) epoch: u64,
     pub(super) changes: Vec<Change>,
+    pub(super) jobs: Vec<JobChore>,
+    /// Keys to be journalled again.
+    pub(super) keys: Vec<Entry>,
     /// Told whether the changes are on disk.
     pub(super) reply: SyncSender<bool>,
 }
@@ -106,6 +122,7 @@ impl Vault {
             tuning,
             damaged_rows: AtomicU64::new(0),
             faults: AtomicU64::new(0),
+            space_low: AtomicBool::new(false),
             shelves: RwLock::default(),
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -186,6 +203,18 @@ impl Vault {
 
     pub(super) fn count_damaged(&self, rows: u64) {
         self.damaged_rows.fetch_add(rows, Ordering::Relaxed);
+    }
+}
+
+// === impl Op ===
+
+impl Op {
+    /// Bytes of jobs that it carries.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Job { op, .. } => op.weight(),
+            Self::Settle { .. } | Self::Shelf { .. } => 0,
+        }
     }
 }
 

@@ -7,34 +7,32 @@
 //! # Why
 //! redb's handle is dead after any failed read or write, and a failed commit may be on disk or not. So
 //! after any error nothing is taken for granted: the handle is dropped, the settled keys stay in memory as
-//! settled, and they are written again once the file opens. One sync per commit is enough, with redb's
-//! checksums telling a torn commit from a whole one: the rows are hashes and times, so no stranger can choose
-//! bytes that would give a torn commit a valid checksum. `Tuning::two_phase` is there for the day rows
-//! carry more.
+//! settled, and they are written again once the file opens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
-use redb::Database;
+use std::time::Instant;
 
 use super::commit::{Batch, Rows, Session};
+use super::jobs::ops::{JobOp, Worked};
 use super::journal::Row;
-use super::loading::{Loaded, OpenError, open};
+use super::loading::{OpenError, open};
 use super::medium::Medium;
 use super::shelf::Shelf;
+use super::space::Space;
 use super::tuning::{Commit, OnCommit};
 use super::vault::{Op, Vault};
 use super::{Done, ShelfId, StoreError};
-use crate::words::time::Timestamp;
 
 /// The writing thread's own state.
 pub(super) struct Writer {
-    vault: Arc<Vault>,
-    medium: Arc<dyn Medium>,
+    pub(super) vault: Arc<Vault>,
+    pub(super) medium: Arc<dyn Medium>,
     on_commit: Option<OnCommit>,
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
+    /// The number of the next job, whatever becomes of the commits before it.
+    pub(super) next_job: u64,
+    pub(super) space: Space,
 }
 
 impl Writer {
@@ -50,6 +48,8 @@ impl Writer {
             medium,
             on_commit,
             session: None,
+            next_job: 0,
+            space: Space::default(),
         };
         writer.adopt(database, loaded);
         Ok(writer)
@@ -86,7 +86,7 @@ impl Writer {
                 return Some(Batch::default());
             }
             if !queue.ops.is_empty() || queue.chore.is_some() {
-                let bound = vault.tuning.commit_ops_max.min(queue.ops.len());
+                let bound = queue.next_commit(&vault.tuning);
                 let mut batch = Batch::from_ops(queue.ops.drain(..bound));
                 batch.chore = queue.chore.take();
                 return Some(batch);
@@ -111,22 +111,30 @@ impl Writer {
         if let Some(stale) = batch.chore.take_if(|chore| chore.epoch != session.epoch) {
             let _ = stale.reply.send(false);
         }
+        self.space
+            .mind(&mut batch, self.medium.as_ref(), &self.vault);
         if batch.is_empty() {
+            self.note_waiting();
             return;
         }
         let rows = session.rows(&batch, &self.vault);
+        let pushes = batch.jobs.iter().filter_map(JobOp::pushed).count();
+        self.next_job = session.books.next_job + pushes as u64;
+        let care = session.care(&batch, &self.vault.tuning);
+        let now = self.vault.clock.now();
         let began = Instant::now();
-        let two_phase = self.vault.tuning.two_phase;
-        let written = catch_unwind(AssertUnwindSafe(|| {
-            session.write(&rows, batch.chore.as_ref(), two_phase)
-        }));
+        let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, now, care)));
         match written {
-            Ok(Ok(())) => {
+            Ok(Ok(worked)) => {
                 let commit = Commit {
                     took: began.elapsed(),
                     settles: batch.settles.len(),
+                    jobs: batch.jobs.len(),
                 };
-                self.publish(batch, rows, lost);
+                if let Some(closing) = &worked.closing {
+                    session.books.clone_from(&closing.books);
+                }
+                self.publish(batch, rows, worked, lost);
                 if let Some(on_commit) = &self.on_commit {
                     let _ = catch_unwind(AssertUnwindSafe(|| on_commit(commit)));
                 }
@@ -143,14 +151,14 @@ impl Writer {
     }
 
     /// Adds what an earlier fault left unwritten, and gives back how many such keys were lost so far.
-    fn take_unwritten(&self, batch: &mut Batch) -> u64 {
+    pub(super) fn take_unwritten(&self, batch: &mut Batch) -> u64 {
         let shelves = self.vault.shelves();
         batch.unwritten = shelves.unwritten.oldest(self.vault.tuning.commit_ops_max);
         shelves.unwritten.lost()
     }
 
     /// Makes what was committed visible, then answers.
-    fn publish(&self, batch: Batch, rows: Rows, lost: u64) {
+    pub(super) fn publish(&self, batch: Batch, rows: Rows, worked: Worked, lost: u64) {
         let mut tidy = false;
         {
             let mut shelves = self.vault.shelves_mut();
@@ -175,9 +183,15 @@ impl Writer {
         if tidy {
             self.vault.want_tidy();
         }
+        if let Some(closing) = &worked.closing {
+            self.vault.publish_jobs(&batch.jobs, closing);
+        }
         self.note_waiting();
         for (_, done) in batch.settles {
             answer(done, Ok(()));
+        }
+        for (op, told) in batch.jobs.into_iter().zip(worked.told) {
+            guarded(|| op.answer(told));
         }
         for ((_, reply), (id, _)) in batch.shelves.into_iter().zip(rows.shelves) {
             let _ = reply.send(Ok(id));
@@ -188,7 +202,7 @@ impl Writer {
     }
 
     /// Keeps the keys of a batch in memory as settled and answers that they are not on disk.
-    fn refuse(&self, batch: Batch) {
+    pub(super) fn refuse(&self, batch: Batch) {
         {
             let mut shelves = self.vault.shelves_mut();
             for (entries, _) in &batch.settles {
@@ -199,9 +213,13 @@ impl Writer {
                 }
             }
         }
+        self.vault.drop_jobs(&batch.jobs);
         self.note_waiting();
         for (_, done) in batch.settles {
             answer(done, Err(StoreError::Unavailable));
+        }
+        for op in batch.jobs {
+            guarded(|| op.refuse(StoreError::Unavailable));
         }
         for (_, reply) in batch.shelves {
             let _ = reply.send(Err(StoreError::Unavailable));
@@ -214,141 +232,10 @@ impl Writer {
     fn note_waiting(&self) {
         let queue = self.vault.queue();
         let oldest = queue.ops.iter().find_map(|op| match op {
-            Op::Settle { queued, .. } => Some(*queued),
+            Op::Settle { queued, .. } | Op::Job { queued, .. } => Some(*queued),
             Op::Shelf { .. } => None,
         });
         self.vault.waits_since(oldest);
-    }
-
-    /// Gives up the handle after a fault.
-    fn fall(&mut self, reason: &str) {
-        self.vault.faults.fetch_add(1, Ordering::Relaxed);
-        self.drop_handle(reason);
-    }
-
-    fn drop_handle(&mut self, reason: &str) {
-        let shared = {
-            let mut shelves = self.vault.shelves_mut();
-            shelves.epoch += 1;
-            shelves.down = Some(reason.to_owned());
-            shelves.database.take()
-        };
-        let session = self.session.take();
-        // Closing may fail and, after a panic within redb, even panic again; the file is gone either way.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            drop(shared);
-            if let Some(database) = session.and_then(|session| Arc::into_inner(session.database)) {
-                let _ = database.close();
-            }
-        }));
-    }
-
-    /// Opens the file until it works; false once the store is closing.
-    fn reopen(&mut self) -> bool {
-        let mut pause = self.vault.tuning.retry_first;
-        loop {
-            if !self.wait_refusing(pause) {
-                return false;
-            }
-            pause = pause.saturating_mul(2).min(self.vault.tuning.retry_max);
-            let medium = Arc::clone(&self.medium);
-            let cache_bytes = self.vault.tuning.cache_bytes;
-            let opened = catch_unwind(AssertUnwindSafe(|| open(medium.as_ref(), cache_bytes)));
-            match opened {
-                Ok(Ok((database, loaded))) => {
-                    self.adopt(database, loaded);
-                    if self.catch_up() {
-                        return true;
-                    }
-                }
-                Ok(Err(error)) => self.vault.shelves_mut().down = Some(error.to_string()),
-                Err(_panic) => {
-                    self.vault.shelves_mut().down = Some("opening the file panicked".to_owned());
-                }
-            }
-        }
-    }
-
-    /// Waits, refusing whatever comes meanwhile; false once the store is closing.
-    fn wait_refusing(&mut self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
-        let vault = Arc::clone(&self.vault);
-        loop {
-            let mut queue = vault.queue();
-            let left = until.saturating_duration_since(Instant::now());
-            if queue.ops.is_empty() && queue.chore.is_none() && !queue.closing && !left.is_zero() {
-                (queue, _) = vault
-                    .work
-                    .wait_timeout(queue, left)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            queue.fault = None;
-            let mut batch = Batch::from_ops(queue.ops.drain(..));
-            batch.chore = queue.chore.take();
-            let closing = queue.closing;
-            drop(queue);
-            self.refuse(batch);
-            if closing {
-                return false;
-            }
-            if Instant::now() >= until {
-                return true;
-            }
-        }
-    }
-
-    /// Writes what the fault left unwritten and proves that commits go through; only then is the store
-    /// ready again.
-    fn catch_up(&mut self) -> bool {
-        loop {
-            let mut batch = Batch::default();
-            let lost = self.take_unwritten(&mut batch);
-            let Some(session) = &mut self.session else {
-                return false;
-            };
-            let rows = session.rows(&batch, &self.vault);
-            let two_phase = self.vault.tuning.two_phase;
-            let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, None, two_phase)));
-            match written {
-                Ok(Ok(())) => self.publish(batch, rows, lost),
-                Ok(Err(error)) => {
-                    self.drop_handle(&error.to_string());
-                    return false;
-                }
-                Err(_panic) => {
-                    self.drop_handle("the writer panicked");
-                    return false;
-                }
-            }
-            let mut shelves = self.vault.shelves_mut();
-            if shelves.unwritten.len() == 0 {
-                shelves.down = None;
-                drop(shelves);
-                self.vault.want_tidy();
-                return true;
-            }
-        }
-    }
-
-    /// Takes over a file that was just opened and read.
-    fn adopt(&mut self, database: Database, loaded: Loaded) {
-        let database = Arc::new(database);
-        self.vault.count_damaged(loaded.damaged);
-        self.vault
-            .guard
-            .has_seen(Timestamp::from_secs(i64::from(loaded.newest)));
-        let mut shelves = self.vault.shelves_mut();
-        shelves.epoch += 1;
-        shelves.database = Some(Arc::clone(&database));
-        shelves.by_id = loaded.by_id;
-        shelves.next_run = loaded.next_run;
-        shelves.orphans = loaded.orphans;
-        self.session = Some(Session {
-            database,
-            epoch: shelves.epoch,
-            next_seq: loaded.next_seq,
-            next_shelf: loaded.next_shelf,
-        });
     }
 
     /// The last words: whoever still waits is refused, and the file is closed.
@@ -356,6 +243,7 @@ impl Writer {
         let batch = {
             let mut queue = self.vault.queue();
             queue.ended = true;
+            queue.bytes = 0;
             let mut batch = Batch::from_ops(queue.ops.drain(..));
             batch.chore = queue.chore.take();
             batch
@@ -367,5 +255,10 @@ impl Writer {
 
 /// Answers one settle. A callback that panics must not take the others' answers with it.
 pub(super) fn answer(done: Done, result: Result<(), StoreError>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| done(result)));
+    guarded(|| done(result));
+}
+
+/// Calls back somebody whose panic is his own.
+pub(super) fn guarded(call: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(call));
 }

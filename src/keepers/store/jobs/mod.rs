@@ -18,6 +18,18 @@ use super::{ShelfId, StoreError};
 use crate::words::identity::{Key, Keys};
 use crate::words::time::Timestamp;
 
+pub(super) mod desk;
+pub(super) mod ops;
+pub(super) mod reading;
+pub(super) mod sweep;
+pub(super) mod tables;
+pub(super) mod tally;
+
+mod codec;
+mod embedded;
+mod find;
+pub(super) mod memory;
+
 /// What keeps events until the app has them, and afterwards for as long as somebody may ask.
 pub trait Queue: Send + Sync + 'static {
     /// Sets on what terms a shelf holds jobs; called at start, idempotent, and it may wait for the disk.

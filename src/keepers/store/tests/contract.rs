@@ -6,11 +6,47 @@ use std::time::Duration;
 
 use super::{BOTH, NEITHER, TestClock, WEEK, found, keys, settle, settle_all, small};
 use crate::keepers::store::embedded::Embedded;
+use crate::keepers::store::jobs::Queue;
 use crate::keepers::store::memory::Memory;
 use crate::keepers::store::tuning::Options;
 use crate::keepers::store::{Found, Health, Keep, Probe, Store, StoreError};
 use crate::words::identity::Keys;
 use crate::words::time::Clock;
+
+/// A store of keys and jobs.
+pub(super) trait Whole: Store + Queue {
+    /// Does the housekeeping that is due, where there is any.
+    fn housekeep(&self);
+}
+
+impl Whole for Memory {
+    fn housekeep(&self) {}
+}
+
+impl Whole for Embedded {
+    fn housekeep(&self) {
+        self.tidy();
+    }
+}
+
+/// Runs a test over each store, each with a clock of its own.
+pub(super) fn each_store(test: impl Fn(&dyn Whole, &TestClock)) {
+    test(&Memory::new(), &TestClock::new());
+    for tidies_itself in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = TestClock::new();
+        let options = Options {
+            path: directory.path().join("store"),
+            clock: clock.clone(),
+            tuning: super::Tuning {
+                tidies_itself,
+                ..small()
+            },
+            on_commit: None,
+        };
+        test(&Embedded::open(options).unwrap(), &clock);
+    }
+}
 
 /// Runs a test over each store, each with a clock of its own.
 fn each(test: impl Fn(&Arc<dyn Store>, &TestClock)) {

@@ -14,8 +14,12 @@ use crate::words::time::{Clock, Timestamp};
 mod contract;
 /// What only a store in a file does: reopening, bounds, damage, locks.
 mod file;
+/// What the tests of the queue share.
+mod jobs;
 /// Random histories against the plainest model.
 mod model;
+/// What every queue promises.
+mod queue;
 
 /// A clock that stands still until it is told to move.
 pub(super) struct TestClock {

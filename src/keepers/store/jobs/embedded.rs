@@ -1,0 +1,218 @@
+//! The queue of a store in a file: it asks the writer for changes and reads the disk itself.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::sync_channel;
+
+use bytes::Bytes;
+use redb::Database;
+
+use super::ops::JobOp;
+use super::{
+    AttemptRecord, Change, ChangeDone, Due, JobId, JobView, NewJob, PushDone, Queue, ReplayDone,
+    ReplayId, Selection, ShelfCounts, StoredJob, Terms, reading,
+};
+use crate::keepers::store::embedded::Embedded;
+use crate::keepers::store::vault::{Op, Vault};
+use crate::keepers::store::{ShelfId, StoreError};
+use crate::words::identity::Key;
+use crate::words::time::Timestamp;
+
+impl Queue for Embedded {
+    fn hold(&self, shelf: ShelfId, terms: Terms) -> Result<(), StoreError> {
+        let held = self
+            .vault
+            .shelves()
+            .by_id
+            .get(&shelf)
+            .map(|shelf| shelf.holdings.terms);
+        match held {
+            None => return Err(StoreError::Unavailable),
+            Some(held) if held == Some(terms) => return Ok(()),
+            Some(_) => {}
+        }
+        let (reply, answer) = sync_channel(1);
+        self.vault.submit(JobOp::Terms {
+            shelf,
+            terms,
+            reply,
+        });
+        answer.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn push(&self, job: NewJob, done: PushDone) {
+        self.vault.submit(JobOp::Push { job, done });
+    }
+
+    fn change(&self, id: JobId, change: Change, done: ChangeDone) {
+        self.vault.submit(JobOp::Change { id, change, done });
+    }
+
+    fn due(
+        &self,
+        shelf: ShelfId,
+        until: Option<Timestamp>,
+        after: Option<Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        let read = self
+            .vault
+            .reading(|database| reading::due(database, shelf, until, after, limit))?;
+        for due in read.broken {
+            self.vault.count_damaged(1);
+            self.vault.submit(JobOp::Mend { shelf, due });
+        }
+        Ok(read.due)
+    }
+
+    fn next_due(&self, shelf: ShelfId) -> Option<Timestamp> {
+        let shelves = self.vault.shelves();
+        shelves.by_id.get(&shelf)?.holdings.next_due
+    }
+
+    fn load(&self, ids: &[JobId], with_body: bool) -> Result<Vec<Option<StoredJob>>, StoreError> {
+        self.counting(|database| reading::load(database, ids, with_body))
+    }
+
+    fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.counting(|database| reading::attempts(database, id))
+    }
+
+    fn find(&self, shelf: Option<ShelfId>, content: Key) -> Result<Option<JobId>, StoreError> {
+        self.vault.find_job(shelf, content)
+    }
+
+    fn walk(
+        &self,
+        from: Option<JobId>,
+        selection: Selection,
+        scan_max: usize,
+        visit: &mut dyn FnMut(&JobView<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<JobId>, StoreError> {
+        let mut next = Some(from.map_or(u64::MAX, JobId::number));
+        let mut left = scan_max;
+        while left > 0
+            && let Some(from) = next
+        {
+            let rows = left.min(ROWS_PER_READ);
+            let (after, go_on) = self
+                .vault
+                .reading(|database| reading::show(database, from, selection, rows, visit))?;
+            next = after;
+            left -= rows;
+            if go_on.is_break() {
+                break;
+            }
+        }
+        Ok(next.map(JobId))
+    }
+
+    fn counts(&self) -> Vec<ShelfCounts> {
+        let shelves = self.vault.shelves();
+        let counts = shelves.by_id.iter().map(|(id, shelf)| {
+            let tally = shelf.holdings.tally;
+            ShelfCounts {
+                shelf: *id,
+                name: shelf.name.clone(),
+                queued: tally.queued,
+                delivered: tally.delivered,
+                dead: tally.dead,
+                oldest_queued: shelf.holdings.oldest.at,
+            }
+        });
+        counts.collect()
+    }
+
+    fn put_replay(&self, id: ReplayId, row: Bytes, done: ReplayDone) {
+        let row = Some(row);
+        self.vault.submit(JobOp::Replay { id, row, done });
+    }
+
+    fn remove_replay(&self, id: ReplayId, done: ReplayDone) {
+        let row = None;
+        self.vault.submit(JobOp::Replay { id, row, done });
+    }
+
+    fn replay(&self, id: ReplayId) -> Result<Option<Bytes>, StoreError> {
+        self.vault.reading(|database| reading::replay(database, id))
+    }
+
+    fn replays(&self) -> Result<Vec<(ReplayId, Bytes)>, StoreError> {
+        self.counting(reading::replays)
+    }
+}
+
+impl Embedded {
+    /// Reads, and counts what could not be read.
+    fn counting<T>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<(T, u64), redb::Error>,
+    ) -> Result<T, StoreError> {
+        let (found, damaged) = self.vault.reading(read)?;
+        self.vault.count_damaged(damaged);
+        Ok(found)
+    }
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// Queues an operation for the writer, or refuses it on the spot.
+    fn submit(&self, op: JobOp) {
+        let known = op
+            .pushed()
+            .is_none_or(|job| self.shelves().by_id.contains_key(&job.shelf));
+        let refused = {
+            let mut queue = self.queue();
+            let full = queue.ops.len() >= self.tuning.queue_ops_max
+                || queue.bytes.saturating_add(op.weight()) > self.tuning.queue_bytes_max;
+            if queue.closing {
+                StoreError::Closed
+            } else if !known {
+                StoreError::Unavailable
+            } else if full {
+                StoreError::Full
+            } else if !queue.finds_room(&op) {
+                StoreError::ShelfFull
+            } else {
+                let queued = self.running_ms();
+                self.begins_to_wait(queued);
+                queue.bytes += op.weight();
+                queue.ops.push_back(Op::Job { op, queued });
+                drop(queue);
+                self.work.notify_one();
+                return;
+            }
+        };
+        if let Some(job) = op.pushed()
+            && known
+        {
+            self.remember_delivered(job);
+        }
+        op.refuse(refused);
+    }
+
+    /// Reads the file as it is now; a fault on the way closes it.
+    pub(super) fn reading<T>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        if self.queue().closing {
+            return Err(StoreError::Closed);
+        }
+        let (database, epoch) = {
+            let shelves = self.shelves();
+            let database = shelves.database.clone().ok_or(StoreError::Unavailable)?;
+            (database, shelves.epoch)
+        };
+        let found = read(&database);
+        // The handle must be gone before the writer opens the file anew.
+        drop(database);
+        found.map_err(|error| {
+            self.report_fault(epoch, &error);
+            StoreError::Unavailable
+        })
+    }
+}
+
+/// Rows looked at within one read transaction.
+pub(super) const ROWS_PER_READ: usize = 1024;

@@ -1,0 +1,273 @@
+//! How much a shelf holds, on disk and on its way there.
+
+use super::desk::{Books, Closing};
+use super::ops::JobOp;
+use super::{Change, JobInfo, JobState, NewJob, Terms, Volume};
+use crate::keepers::store::ShelfId;
+use crate::keepers::store::tuning::Tuning;
+use crate::keepers::store::unwritten::Entry;
+use crate::keepers::store::vault::{Queue, Vault};
+use crate::words::time::Timestamp;
+
+/// What a shelf holds on disk. It is written with every commit that changes it, so that opening counts
+/// nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::keepers::store) struct Tally {
+    pub(super) queued: Volume,
+    pub(super) delivered: Volume,
+    pub(super) dead: Volume,
+    /// When the keys of old jobs were last begun to be renewed, in seconds.
+    pub(super) renewed: u32,
+}
+
+/// Whether a shelf has room, counting what still waits for its commit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::keepers::store) struct Room {
+    pub(in crate::keepers::store) terms: Option<Terms>,
+    /// Queued on disk.
+    pub(in crate::keepers::store) stored: Volume,
+    /// Pushed as queued and not yet answered.
+    pub(in crate::keepers::store) waiting: Volume,
+}
+
+/// What memory knows of the jobs of one shelf.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::keepers::store) struct Holdings {
+    pub(super) tally: Tally,
+    pub(super) terms: Option<Terms>,
+    pub(super) next_due: Option<Timestamp>,
+    pub(super) oldest: Oldest,
+}
+
+/// The oldest queued job of a shelf, as far as it was looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Oldest {
+    /// No job with a lower number is queued.
+    pub(super) from: u64,
+    pub(super) at: Option<Timestamp>,
+}
+
+// === impl JobInfo ===
+
+impl JobInfo {
+    /// Whether it waits for its delivery.
+    pub fn is_queued(&self) -> bool {
+        match self.state {
+            JobState::Queued { .. } => true,
+            JobState::Delivered { .. } | JobState::Dead { .. } => false,
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Counts a job that is in its state now.
+    pub(super) fn add(&mut self, job: &JobInfo) {
+        let volume = self.of(job.state);
+        volume.jobs += 1;
+        volume.bytes += u64::from(job.bytes);
+    }
+
+    /// Counts a job out that is in its state no more.
+    pub(super) fn take(&mut self, job: &JobInfo) {
+        let volume = self.of(job.state);
+        // A damaged row was perhaps never counted.
+        volume.jobs = volume.jobs.saturating_sub(1);
+        volume.bytes = volume.bytes.saturating_sub(u64::from(job.bytes));
+    }
+
+    /// Jobs in any state.
+    pub(super) fn jobs(&self) -> u64 {
+        self.queued.jobs + self.delivered.jobs + self.dead.jobs
+    }
+
+    /// Bytes in any state.
+    pub(in crate::keepers::store) fn bytes(&self) -> u64 {
+        self.queued.bytes + self.delivered.bytes + self.dead.bytes
+    }
+
+    fn of(&mut self, state: JobState) -> &mut Volume {
+        match state {
+            JobState::Queued { .. } => &mut self.queued,
+            JobState::Delivered { .. } => &mut self.delivered,
+            JobState::Dead { .. } => &mut self.dead,
+        }
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Takes room for a job to be queued; false if there is none.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let jobs = self.stored.jobs + self.waiting.jobs + 1;
+        let all = self.stored.bytes + self.waiting.bytes + bytes;
+        let fits = self
+            .terms
+            .is_none_or(|terms| jobs <= terms.max_events && all <= terms.max_bytes);
+        if fits {
+            self.waiting.jobs += 1;
+            self.waiting.bytes += bytes;
+        }
+        fits
+    }
+
+    /// Gives back the room of a push that was answered.
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.waiting.jobs = self.waiting.jobs.saturating_sub(1);
+        self.waiting.bytes = self.waiting.bytes.saturating_sub(bytes);
+    }
+}
+
+// === impl Holdings ===
+
+impl Holdings {
+    /// What a shelf read from disk holds.
+    pub(super) fn new(tally: Tally, next_due: Option<Timestamp>) -> Self {
+        Self {
+            tally,
+            next_due,
+            ..Self::default()
+        }
+    }
+
+    pub(in crate::keepers::store) fn terms(&self) -> Option<Terms> {
+        self.terms
+    }
+
+    /// Follows a commit.
+    fn publish(&mut self, tally: Tally, next_due: Option<Timestamp>) {
+        self.tally = tally;
+        self.next_due = next_due;
+        if tally.queued.jobs == 0 {
+            self.oldest.at = None;
+        }
+    }
+}
+
+impl Vault {
+    /// Makes what a commit did to jobs visible: counts, due times, terms, and the room for others.
+    pub(in crate::keepers::store) fn publish_jobs(&self, ops: &[JobOp], closing: &Closing) {
+        self.count_damaged(closing.damaged);
+        {
+            let mut shelves = self.shelves_mut();
+            for op in ops {
+                match op {
+                    JobOp::Push { job, .. } => {
+                        if let Some(shelf) = shelves.by_id.get_mut(&job.shelf)
+                            && job.room().is_some()
+                        {
+                            shelf.holdings.oldest.at.get_or_insert(job.at);
+                        }
+                    }
+                    // Whose job it is stands on disk; looking again from there costs no shelf much.
+                    JobOp::Change {
+                        id,
+                        change: Change::Requeue { .. },
+                        ..
+                    } => {
+                        for shelf in shelves.by_id.values_mut() {
+                            let from = &mut shelf.holdings.oldest.from;
+                            *from = id.number().min(*from);
+                        }
+                    }
+                    JobOp::Terms { shelf, terms, .. } => {
+                        if let Some(shelf) = shelves.by_id.get_mut(shelf) {
+                            shelf.holdings.terms = Some(*terms);
+                        }
+                    }
+                    JobOp::Change { .. } | JobOp::Replay { .. } | JobOp::Mend { .. } => {}
+                }
+            }
+            for (id, next_due) in &closing.next_due {
+                if let Some(shelf) = shelves.by_id.get_mut(id) {
+                    let tally = closing.books.tallies.get(id).copied();
+                    shelf.holdings.publish(tally.unwrap_or_default(), *next_due);
+                }
+            }
+        }
+        let mut queue = self.queue();
+        for (id, tally) in &closing.books.tallies {
+            queue.rooms.entry(*id).or_default().stored = tally.queued;
+        }
+        for op in ops {
+            match op {
+                JobOp::Push { job, .. } => queue.leave_room(job),
+                JobOp::Terms { shelf, terms, .. } => {
+                    queue.rooms.entry(*shelf).or_default().terms = Some(*terms);
+                }
+                JobOp::Change { .. } | JobOp::Replay { .. } | JobOp::Mend { .. } => {}
+            }
+        }
+    }
+
+    /// Gives back the room of jobs that were not stored. What the app has stays settled in memory.
+    pub(in crate::keepers::store) fn drop_jobs(&self, ops: &[JobOp]) {
+        for job in ops.iter().filter_map(JobOp::pushed) {
+            self.queue().leave_room(job);
+            self.remember_delivered(job);
+        }
+    }
+
+    /// Keeps the keys of a job that was pushed as delivered until they can be written.
+    pub(in crate::keepers::store) fn remember_delivered(&self, job: &NewJob) {
+        if job.is_with_the_app() {
+            let (shelf, secs) = (job.shelf, job.at.as_stored_secs());
+            let mut shelves = self.shelves_mut();
+            for key in job.keys.iter() {
+                let entry = Entry { shelf, key, secs };
+                shelves
+                    .unwritten
+                    .push(entry, self.tuning.unwritten_keys_max);
+            }
+        }
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Takes room for what is to be queued, if there is any.
+    pub(super) fn finds_room(&mut self, op: &JobOp) -> bool {
+        match op.pushed().and_then(|job| Some((job.shelf, job.room()?))) {
+            Some((shelf, bytes)) => self.rooms.entry(shelf).or_default().take(bytes),
+            None => true,
+        }
+    }
+
+    /// Begins with what an opening of the file found.
+    pub(in crate::keepers::store) fn fit_rooms(
+        &mut self,
+        books: &Books,
+        terms: &[(ShelfId, Option<Terms>)],
+    ) {
+        for (shelf, terms) in terms {
+            let tally = books.tallies.get(shelf).copied().unwrap_or_default();
+            let room = self.rooms.entry(*shelf).or_default();
+            room.stored = tally.queued;
+            room.terms = *terms;
+        }
+    }
+
+    /// How many of the operations that wait fit into one commit; at least one.
+    pub(in crate::keepers::store) fn next_commit(&mut self, tuning: &Tuning) -> usize {
+        let (mut ops, mut bytes) = (0, 0);
+        for op in self.ops.iter().take(tuning.commit_ops_max) {
+            let weight = op.weight();
+            if ops > 0 && bytes + weight > tuning.commit_bytes_max {
+                break;
+            }
+            ops += 1;
+            bytes += weight;
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        ops
+    }
+
+    fn leave_room(&mut self, job: &NewJob) {
+        if let (Some(bytes), Some(room)) = (job.room(), self.rooms.get_mut(&job.shelf)) {
+            room.give_back(bytes);
+        }
+    }
+}
