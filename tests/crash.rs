@@ -19,6 +19,10 @@ mod faults;
 #[path = "crash/life.rs"]
 mod life;
 
+/// Random histories of jobs with power cuts.
+#[path = "crash/queue.rs"]
+mod queue;
+
 use std::panic::catch_unwind;
 
 use disk::Disk;
@@ -49,6 +53,42 @@ fn what_was_acked_survives_every_power_cut() {
         alone || (acked > 0 && merged > 0),
         "the histories were too short to tell"
     );
+}
+
+#[test]
+fn every_job_that_was_acked_survives_every_power_cut() {
+    let runs = number("PASSGATE_CRASH_RUNS").unwrap_or(200);
+    let seeds = match number("PASSGATE_CRASH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..runs,
+    };
+    let alone = number("PASSGATE_CRASH_SEED").is_some();
+    let (mut acked, mut changed) = (0, 0);
+    for seed in seeds {
+        match catch_unwind(|| queue::live(seed, Disk::default(), Ack::WhenDone)) {
+            Ok(Ok(lived)) => {
+                acked += lived.acked;
+                changed += lived.changed;
+            }
+            Ok(Err(broken)) => panic!("{broken:?}: PASSGATE_CRASH_SEED={seed}"),
+            Err(_) => panic!("panicked: PASSGATE_CRASH_SEED={seed}"),
+        }
+    }
+    assert!(
+        alone || (acked > 0 && changed > 0),
+        "the histories were too short to tell"
+    );
+}
+
+#[test]
+fn the_power_cut_test_of_jobs_sees_a_missing_sync_and_an_early_ack() {
+    let lost = |lived| matches!(lived, Ok(Err(queue::Broken::Lost(_))));
+    for (disk, ack) in [
+        (Disk::lying as fn() -> Disk, Ack::WhenDone),
+        (Disk::default, Ack::WhenQueued),
+    ] {
+        assert!((0..20).any(|seed| lost(catch_unwind(|| queue::live(seed, disk(), ack)))));
+    }
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub(super) const ENDED: TableDefinition<'static, EndedKey, ()> = TableDefinition
 pub(super) const ORDERED: TableDefinition<'static, OrderedKey, ()> =
     TableDefinition::new("ordered");
 /// What each shelf holds, and under [`NEXT`] the number of the next job.
-pub(super) const TALLIES: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("tallies");
+pub(in crate::keepers::store) const TALLIES: TableDefinition<'static, u32, &[u8]> =
+    TableDefinition::new("tallies");
 /// On what terms each shelf holds jobs.
 pub(super) const TERMS: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("terms");
 /// What the layer above keeps about replays.

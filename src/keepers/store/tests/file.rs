@@ -20,14 +20,14 @@ use crate::words::time::Clock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-struct Place {
+pub(super) struct Place {
     _directory: TempDir,
-    path: PathBuf,
-    clock: Arc<TestClock>,
+    pub(super) path: PathBuf,
+    pub(super) clock: Arc<TestClock>,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self {
             path: directory.path().join("store"),
@@ -36,7 +36,7 @@ impl Place {
         }
     }
 
-    fn open(&self) -> Result<Embedded, OpenError> {
+    pub(super) fn open(&self) -> Result<Embedded, OpenError> {
         Embedded::open(Options {
             path: self.path.clone(),
             clock: self.clock.clone(),
@@ -46,7 +46,7 @@ impl Place {
     }
 }
 
-fn edit(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn edit(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = redb::Database::create(path).unwrap();
     let txn = database.begin_write().unwrap();
     change(&txn);

@@ -20,6 +20,10 @@ mod jobs;
 mod model;
 /// What every queue promises.
 mod queue;
+/// What only a queue in a file does: reopening, damage, full disks, space.
+mod queue_file;
+/// Random histories of jobs against the queue in memory.
+mod queue_model;
 
 /// A clock that stands still until it is told to move.
 pub(super) struct TestClock {

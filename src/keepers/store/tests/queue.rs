@@ -13,7 +13,7 @@ use super::jobs::{
 use super::{BOTH, NEITHER, WEEK, found, keys};
 use crate::keepers::store::jobs::{
     ATTEMPT_ERROR_BYTES_MAX, ATTEMPTS_KEPT_LAST, Change, Changed, Due, JobId, JobState, JobView,
-    NewJob, NewState, Queue, Reason, ReplayId, Selection, Terms, Volume,
+    NewJob, NewState, Reason, ReplayId, Selection, Terms, Volume,
 };
 use crate::keepers::store::{Keep, StoreError};
 use crate::words::time::Clock;
