@@ -22,6 +22,9 @@ mod life;
 /// Random histories of jobs with power cuts.
 #[path = "crash/queue.rs"]
 mod queue;
+/// Jobs on disks that fail with the power on.
+#[path = "crash/queue_faults.rs"]
+mod queue_faults;
 
 use std::panic::catch_unwind;
 

@@ -1,0 +1,210 @@
+//! Jobs on disks that fail, fill up or panic while the power stays on.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use passgate::keepers::store::embedded::Embedded;
+use passgate::keepers::store::jobs::{
+    AttemptRecord, Change, Changed, JobId, NewJob, NewState, Queue,
+};
+use passgate::keepers::store::{Found, Health, Probe, ShelfId, Store, StoreError};
+use passgate::words::time::Clock;
+
+use crate::disk::{Disk, Fault, How, Kind};
+use crate::life::{KEEP, TestClock, keys, tuning};
+
+const BOTH: Found = Found {
+    content: true,
+    id: true,
+};
+
+struct Bench {
+    disk: Disk,
+    clock: Arc<TestClock>,
+    store: Embedded,
+    shelf: ShelfId,
+}
+
+impl Bench {
+    fn on(disk: Disk) -> Self {
+        let clock: Arc<TestClock> = Arc::default();
+        let medium = Arc::new(disk.clone());
+        let store = Embedded::open_on(medium, clock.clone(), tuning(), None).unwrap();
+        let shelf = store.shelf("route", KEEP).unwrap();
+        Self {
+            disk,
+            clock,
+            store,
+            shelf,
+        }
+    }
+
+    fn job(&self, n: u64) -> NewJob {
+        let now = self.clock.now();
+        NewJob {
+            shelf: self.shelf,
+            keys: keys(n),
+            head: Bytes::from(n.to_string()),
+            body: Bytes::from(vec![n as u8; if n.is_multiple_of(5) { 5_000 } else { 50 }]),
+            order: n.is_multiple_of(2).then_some(7),
+            at: now,
+            state: NewState::Queued { due: now },
+            attempts: Vec::new(),
+        }
+    }
+
+    fn push(&self, job: NewJob) -> Result<JobId, StoreError> {
+        let (tell, told) = channel();
+        let done = move |pushed| tell.send(pushed).unwrap();
+        self.store.push(job, Box::new(done));
+        told.recv().unwrap()
+    }
+
+    fn deliver(&self, id: JobId) -> Result<Changed, StoreError> {
+        let attempt = AttemptRecord {
+            number: 1,
+            at: self.clock.now(),
+            status: Some(200),
+            error: None,
+            took: Duration::ZERO,
+        };
+        let (tell, told) = channel();
+        let change = Change::Delivered {
+            attempt,
+            keep: false,
+        };
+        let done = move |changed| tell.send(changed).unwrap();
+        self.store.change(id, change, Box::new(done));
+        told.recv().unwrap()
+    }
+
+    fn until_ready(&self) {
+        let began = Instant::now();
+        while self.store.health() != Health::Ready {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+    }
+
+    fn known(&self, n: u64) -> bool {
+        let found = self
+            .store
+            .look_up(self.shelf, &keys(n), self.clock.now())
+            .unwrap();
+        assert_eq!(found.content, found.id, "event {n} is known by half");
+        found.content
+    }
+}
+
+/// One fault among pushes and deliveries, and what the provider and the worker do about it.
+fn endure(fault: Fault) {
+    let context = format!("{fault:?}");
+    let bench = Bench::on(Disk::default());
+    let mut stored: Vec<JobId> = (0..20).map(|n| bench.push(bench.job(n)).unwrap()).collect();
+    bench.disk.fail(fault);
+    let mut delivered = Vec::new();
+    let (mut refused, mut unsure) = (Vec::new(), Vec::new());
+    for n in 20..60 {
+        match bench.push(bench.job(n)) {
+            Ok(id) => stored.push(id),
+            Err(error) => {
+                assert_eq!(error, StoreError::Unavailable);
+                refused.push(n);
+            }
+        }
+        if n % 3 == 0 {
+            let id = stored.remove(0);
+            match bench.deliver(id) {
+                Ok(changed) => {
+                    assert!(matches!(changed, Changed::Done { .. }), "{context}");
+                    delivered.push(id);
+                }
+                Err(_) => unsure.push(id),
+            }
+        }
+        if n % 10 == 0 {
+            let _ = bench.store.due(bench.shelf, None, None, 5);
+            let _ = bench.store.load(&stored, true);
+        }
+    }
+    bench.disk.heal();
+    bench.until_ready();
+    // What was refused is there with its keys or not at all; the provider sends it again.
+    for n in refused {
+        let found = bench.store.find(None, keys(n).content).unwrap();
+        assert_eq!(found.is_some(), bench.known(n), "event {n} after {context}");
+        match found {
+            Some(id) => stored.push(id),
+            None => stored.push(bench.push(bench.job(n)).unwrap()),
+        }
+    }
+    // Whatever came of a failed change, repeating it ends well.
+    for id in unsure {
+        let changed = bench.deliver(id).unwrap();
+        let well = matches!(changed, Changed::Done { .. } | Changed::Gone);
+        assert!(well, "{changed:?} after {context}");
+        delivered.push(id);
+    }
+    bench.disk.cut();
+    drop(bench.store);
+    bench.disk.restart(&mut Rng::with_seed(0));
+    let bench = Bench::on(bench.disk);
+    assert!((0..60).all(|n| bench.known(n)), "{context}");
+    stored.sort_unstable();
+    let numbers = stored.windows(2).all(|pair| pair[0] != pair[1]);
+    assert!(numbers, "a number was given away twice: {context}");
+    let there = bench.store.load(&stored, true).unwrap();
+    assert!(there.iter().all(Option::is_some), "{context}");
+    let gone = bench.store.load(&delivered, true).unwrap();
+    assert!(gone.iter().all(Option::is_none), "{context}");
+    let held = bench.store.counts().remove(0);
+    assert_eq!(held.queued.jobs as usize, stored.len(), "{context}");
+}
+
+#[test]
+fn jobs_endure_errors_full_disks_and_panics() {
+    let kinds = [Kind::Read, Kind::Write, Kind::Length, Kind::Sync];
+    for kind in kinds {
+        for after in (0..6).chain([20, 45, 90]) {
+            for for_ever in [false, true] {
+                for how in [How::Error, How::Full, How::Panic] {
+                    if how != How::Panic || matches!(kind, Kind::Write | Kind::Sync) {
+                        endure(Fault {
+                            kind,
+                            after,
+                            for_ever,
+                            how,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_push_that_failed_is_not_known_and_a_copy_of_what_was_delivered_is() {
+    let bench = Bench::on(Disk::default());
+    bench.disk.fail(Fault {
+        kind: Kind::Write,
+        after: 0,
+        for_ever: true,
+        how: How::Full,
+    });
+    let probe = |n| bench.store.probe(bench.shelf, &keys(n), bench.clock.now());
+    assert_eq!(bench.push(bench.job(1)), Err(StoreError::Unavailable));
+    assert_eq!(probe(1), Probe::Unavailable);
+    let copy = NewJob {
+        state: NewState::Delivered,
+        ..bench.job(2)
+    };
+    assert_eq!(bench.push(copy), Err(StoreError::Unavailable));
+    assert_eq!(probe(2), Probe::Known(BOTH));
+    bench.disk.heal();
+    bench.until_ready();
+    assert_eq!((bench.known(1), bench.known(2)), (false, true));
+    bench.push(bench.job(1)).unwrap();
+}
