@@ -246,7 +246,7 @@ impl Life {
             keys: keys(n),
             head: Bytes::from(n.to_string()),
             body: Bytes::from(body),
-            order: (n % 2 == 0).then_some(n / 2 % SUBJECTS),
+            order: n.is_multiple_of(2).then_some(n / 2 % SUBJECTS),
             at: now,
             state,
             attempts: Vec::new(),

@@ -13,6 +13,7 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
@@ -29,32 +30,45 @@ pub trait Medium: Send + Sync + 'static {
 }
 
 /// A file of the file system, readable by its owner only.
+///
+/// It is made at the first opening only. A file that is gone later is a fault: a new one in its place would be
+/// a store that knows nothing, behind a green light.
 #[derive(Debug)]
 pub struct FileMedium {
     path: PathBuf,
+    was_open: AtomicBool,
 }
 
 impl FileMedium {
     /// The file at `path`, which may not exist yet; its directory must.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self {
+            path,
+            was_open: AtomicBool::new(false),
+        }
     }
 }
 
 impl Medium for FileMedium {
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        let was_open = self.was_open.load(Ordering::Relaxed);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create(!was_open)
             .truncate(false)
             .mode(0o600)
             .open(&self.path)?;
         let fresh = file.metadata()?.len() == 0;
+        if fresh && was_open {
+            let gone = "the file was emptied or replaced while it was in use";
+            return Err(DatabaseError::Storage(io::Error::other(gone).into()));
+        }
         let database = create(builder, FileBackend::new(file)?)?;
         if fresh {
             sync_directory(&self.path)?;
         }
+        self.was_open.store(true, Ordering::Relaxed);
         Ok(database)
     }
 
@@ -133,3 +147,24 @@ const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 const PAGE: usize = 4096;
 /// A new file of redb has about 1 MiB; a longer one was finished.
 const UNFINISHED_MAX: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_gone_is_a_fault_and_not_a_new_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.redb");
+        let medium = FileMedium::new(path.clone());
+        let builder = Builder::new();
+        drop(medium.open(&builder).unwrap());
+        drop(medium.open(&builder).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(medium.open(&builder).is_err());
+        assert!(!path.exists());
+        File::create(&path).unwrap();
+        assert!(medium.open(&builder).is_err());
+        assert!(FileMedium::new(path).open(&builder).is_ok());
+    }
+}

@@ -42,7 +42,12 @@ impl Writer {
         medium: Arc<dyn Medium>,
         on_commit: Option<OnCommit>,
     ) -> Result<Self, OpenError> {
-        let (database, loaded) = open(medium.as_ref(), vault.tuning.cache_bytes)?;
+        // redb may panic over a file that was damaged behind its back.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            open(medium.as_ref(), vault.tuning.cache_bytes)
+        }));
+        let (database, loaded) = opened
+            .unwrap_or_else(|_panic| Err(OpenError::Unusable("the file is damaged".to_owned())))?;
         let mut writer = Self {
             vault,
             medium,

@@ -348,3 +348,24 @@ fn the_file_is_its_owners_alone() {
     let mode = std::fs::metadata(&place.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+/// Regression: redb may panic over a page that was changed behind its back, and took the process with it.
+#[test]
+fn a_damaged_file_is_refused_or_read_and_never_takes_the_process_with_it() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let shelf = store.shelf("a", WEEK).unwrap();
+    settle_all(&store, shelf, 0..200, place.clock.now());
+    store.close();
+    drop(store);
+    let whole = std::fs::read(&place.path).unwrap();
+    for page in 0..(whole.len() / 4096).min(40) {
+        let mut damaged = whole.clone();
+        damaged[page * 4096..(page + 1) * 4096].fill(0);
+        std::fs::write(&place.path, &damaged).unwrap();
+        // Either way: it says so, or it works.
+        if let Ok(store) = place.open() {
+            let _ = store.look_up(shelf, &keys(0), place.clock.now());
+        }
+    }
+}

@@ -160,7 +160,7 @@ fn space_is_used_again_after_a_backlog() {
     let mut sizes = Vec::new();
     for round in 0..3u64 {
         let large = |n: u64| NewJob {
-            body: vec![1; if n % 10 == 0 { 9_000 } else { 600 }].into(),
+            body: vec![1; if n.is_multiple_of(10) { 9_000 } else { 600 }].into(),
             ..job(shelf, round * 1_000 + n, now)
         };
         let ids = push_all(&store, (0..1_000).map(large));
