@@ -33,7 +33,7 @@ use life::{Ack, Broken, Lived, live};
 
 #[test]
 fn what_was_acked_survives_every_power_cut() {
-    let runs = number("PASSGATE_CRASH_RUNS").unwrap_or(300);
+    let runs = number("PASSGATE_CRASH_RUNS").unwrap_or(200);
     let seeds = match number("PASSGATE_CRASH_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..runs,

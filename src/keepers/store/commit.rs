@@ -116,12 +116,14 @@ impl Session {
     /// sync, a disk that writes just the wrong pages, and two pages with the same checksum, all of it
     /// around an authentic event. But bodies may come from routes whose senders prove nothing, what is at
     /// stake is the whole file, and the price is one more sync for those commits only, shared by
-    /// everybody in them. So commits that write bodies, or move them to other pages, take two.
+    /// everybody in them: measured with 64 pushes to a commit, 1.1 ms became 1.6 ms and the processor's
+    /// share of a push grew by two or three of fifteen microseconds. So commits that write bodies, or
+    /// move them to other pages, take two.
     pub(super) fn care(&self, batch: &Batch, tuning: &Tuning) -> Care {
         let chores = batch.chore.iter().flat_map(|chore| &chore.jobs);
         let bodies = batch.jobs.iter().any(JobOp::touches_bodies)
             || chores.into_iter().any(JobChore::touches_bodies);
-        let held: u64 = self.books.tallies.values().map(Tally::bytes).sum();
+        let held: u64 = self.books.tallies.values().map(Tally::weight).sum();
         Care {
             two_phase: tuning.two_phase || bodies,
             quick_repair: held >= tuning.quick_repair_bytes,

@@ -142,15 +142,12 @@ impl Writer {
         shelves.by_id = loaded.by_id;
         shelves.next_run = loaded.next_run;
         shelves.orphans = loaded.orphans;
-        let mut books = loaded.books;
-        // A number once given away stays so, even if the commit that used it is not on disk.
-        books.next_job = books.next_job.max(self.next_job);
         let session = Session {
             database,
             epoch: shelves.epoch,
             next_seq: loaded.next_seq,
             next_shelf: loaded.next_shelf,
-            books,
+            books: loaded.books,
         };
         let terms: Vec<_> = shelves
             .by_id

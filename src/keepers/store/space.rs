@@ -4,6 +4,7 @@
 //! Even deleting needs room, since nothing is overwritten in place. So new jobs, which alone can fill the
 //! disk, are refused while there is still room for settling, changing and deleting.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::StoreError;
@@ -12,7 +13,6 @@ use super::jobs::ops::JobOp;
 use super::medium::Medium;
 use super::vault::Vault;
 use super::writer::guarded;
-use std::sync::atomic::Ordering;
 
 /// What is known of the disk's free space.
 #[derive(Default)]

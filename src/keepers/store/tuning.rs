@@ -61,7 +61,7 @@ pub struct Tuning {
     pub retry_max: Duration,
     /// Two syncs for every commit, and not only where strangers' bytes are written.
     pub two_phase: bool,
-    /// Bytes of stored jobs from which on every commit notes what is free in the file, so that an opening
+    /// Bytes that stored jobs take, from which on every commit notes what is free in the file, so that an opening
     /// after a crash need not walk through it.
     pub quick_repair_bytes: u64,
     /// Whether a thread does the housekeeping; without it only [`Embedded::tidy`] does.

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::commit::{Batch, Rows, Session};
-use super::jobs::ops::{JobOp, Worked};
+use super::jobs::ops::Worked;
 use super::journal::Row;
 use super::loading::{OpenError, open};
 use super::medium::Medium;
@@ -30,8 +30,6 @@ pub(super) struct Writer {
     pub(super) medium: Arc<dyn Medium>,
     on_commit: Option<OnCommit>,
     pub(super) session: Option<Session>,
-    /// The number of the next job, whatever becomes of the commits before it.
-    pub(super) next_job: u64,
     pub(super) space: Space,
 }
 
@@ -53,7 +51,6 @@ impl Writer {
             medium,
             on_commit,
             session: None,
-            next_job: 0,
             space: Space::default(),
         };
         writer.adopt(database, loaded);
@@ -123,8 +120,6 @@ impl Writer {
             return;
         }
         let rows = session.rows(&batch, &self.vault);
-        let pushes = batch.jobs.iter().filter_map(JobOp::pushed).count();
-        self.next_job = session.books.next_job + pushes as u64;
         let care = session.care(&batch, &self.vault.tuning);
         let now = self.vault.clock.now();
         let began = Instant::now();

@@ -3,8 +3,9 @@
 //! Like the ledger's rows they begin with a version byte and are little-endian; what is damaged or from
 //! another version reads as `None` and never as a wrong job.
 
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::tally::Tally;
 use super::{
@@ -244,9 +245,11 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<AttemptRecord> {
 
 /// As much of an error as is kept.
 pub(super) fn bounded(error: &str) -> &str {
-    error
-        .get(..error.floor_char_boundary(ATTEMPT_ERROR_BYTES_MAX))
-        .unwrap_or(error)
+    let ends = (0..=ATTEMPT_ERROR_BYTES_MAX).rev();
+    match error.len() <= ATTEMPT_ERROR_BYTES_MAX {
+        true => error,
+        false => ends.filter_map(|end| error.get(..end)).next().unwrap_or(""),
+    }
 }
 
 /// The row of what a shelf holds.

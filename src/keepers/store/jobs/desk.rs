@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::codec::{decode_job, encode_next, encode_tally};
-use super::codec::{encode_attempt, encode_bytes, encode_content, encode_job};
+use super::codec::{
+    decode_job, encode_attempt, encode_bytes, encode_content, encode_job, encode_next,
+    encode_tally, is_inline,
+};
 use super::tables::{
     ATTEMPTS, BODIES, CONTENTS, DUE, DueKey, ENDED, EndedKey, JOBS, NEXT, ORDERED, OrderedKey,
     TALLIES,
@@ -298,7 +300,7 @@ impl<'txn> Desk<'txn> {
     fn remove_rows(&mut self, id: u64, attempts: u32) -> Result<(), redb::Error> {
         self.jobs.remove(id)?;
         let content = self.contents.remove(id)?;
-        let inline = content.is_some_and(|row| super::codec::is_inline(row.value()));
+        let inline = content.is_some_and(|row| is_inline(row.value()));
         if !inline {
             self.bodies.remove(id)?;
         }

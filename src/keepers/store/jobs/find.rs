@@ -6,6 +6,7 @@
 //! scan around that second finds the job; only where that fails all states are read, which are small.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::embedded::ROWS_PER_READ;
 use super::{JobId, reading};
@@ -15,7 +16,6 @@ use crate::keepers::store::vault::Vault;
 use crate::keepers::store::{ShelfId, StoreError};
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
-use std::time::Duration;
 
 impl Vault {
     /// The newest job with a content key, on one shelf or on any.

@@ -82,9 +82,10 @@ impl Tally {
         self.queued.jobs + self.delivered.jobs + self.dead.jobs
     }
 
-    /// Bytes in any state.
-    pub(in crate::keepers::store) fn bytes(&self) -> u64 {
-        self.queued.bytes + self.delivered.bytes + self.dead.bytes
+    /// About what the jobs take on disk.
+    pub(in crate::keepers::store) fn weight(&self) -> u64 {
+        let bytes = self.queued.bytes + self.delivered.bytes + self.dead.bytes;
+        bytes.saturating_add(self.jobs().saturating_mul(ROWS_BYTES))
     }
 
     fn of(&mut self, state: JobState) -> &mut Volume {
@@ -271,3 +272,6 @@ impl Queue {
         }
     }
 }
+
+/// What a job's rows take beside its head and body.
+const ROWS_BYTES: u64 = 256;

@@ -14,8 +14,12 @@ use super::jobs::{
 };
 use super::{BOTH, NEITHER, WEEK, found, keys, settle, settle_all, small};
 use crate::keepers::store::embedded::Embedded;
+use crate::keepers::store::jobs::desk::Books;
+use crate::keepers::store::jobs::ops::{JobChore, work};
 use crate::keepers::store::jobs::tables::{CONTENTS, JOBS, TALLIES};
-use crate::keepers::store::jobs::{Change, Changed, JobState, NewJob, NewState, Queue, Reason};
+use crate::keepers::store::jobs::{
+    Change, Changed, JobState, NewJob, NewState, Queue, Reason, Terms,
+};
 use crate::keepers::store::medium::{FileMedium, Medium};
 use crate::keepers::store::tuning::Tuning;
 use crate::keepers::store::{Keep, Store, StoreError};
@@ -51,6 +55,43 @@ fn a_reopened_store_has_its_jobs_their_order_and_its_counts() {
         panic!("the second is due");
     };
     assert_eq!(due.id, second);
+}
+
+#[test]
+fn a_full_shelf_is_still_full_after_a_restart() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let now = place.clock.now();
+    let shelf = store.shelf("a", WEEK).unwrap();
+    let terms = Terms {
+        max_events: 2,
+        ..DAY
+    };
+    store.hold(shelf, terms).unwrap();
+    push_all(&store, (0..2).map(|n| job(shelf, n, now)));
+    drop(store);
+    let store = place.open().unwrap();
+    assert_eq!(push(&store, job(shelf, 2, now)), Err(StoreError::ShelfFull));
+}
+
+/// Housekeeping looks first and forgets with a later commit; a replay may come between.
+#[test]
+fn a_job_that_was_queued_again_meanwhile_is_not_forgotten() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let now = place.clock.now();
+    let shelf = store.shelf("a", WEEK).unwrap();
+    let id = push(&store, job(shelf, 1, now)).unwrap();
+    change(&store, id, dead()).unwrap();
+    change(&store, id, Change::Requeue { due: now }).unwrap();
+    drop(store);
+    edit(&place.path, |txn| {
+        let place = JobChore::Forget((0, true, now.as_millis(), id.number()));
+        work(txn, &[], &[place], &Books::default(), now).unwrap();
+    });
+    let store = place.open().unwrap();
+    assert_eq!(all_due(&store, shelf), [id]);
+    assert!(load(&store, id).is_some());
 }
 
 #[test]
