@@ -1,8 +1,9 @@
-//! The store: which events are settled, durably.
+//! The store: which events are settled, and those that are kept, durably.
 //!
-//! It remembers keys on shelves, one shelf for each route, and forgets them when they are old enough. It
-//! never sees a body, never decides what a duplicate means, and hands out no claims: that is the layer
-//! above. Two stores keep one contract: [`embedded::Embedded`] in a file, [`memory::Memory`] for tests.
+//! It remembers keys on shelves, one shelf for each route, and forgets them when they are old enough;
+//! beside them it keeps jobs ([`jobs::Queue`]), which to it are bytes with a state. It never decides what a
+//! duplicate means, hands out no claims and calls no app: those are the layers above. Two stores keep one
+//! contract: [`embedded::Embedded`] in a file, [`memory::Memory`] for tests.
 //!
 //! # Why
 //! The request path may ask only [`Store::probe`], which never touches the disk, and [`Store::settle`],

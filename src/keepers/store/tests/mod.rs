@@ -24,6 +24,8 @@ mod queue;
 mod queue_file;
 /// Random histories of jobs against the queue in memory.
 mod queue_model;
+/// What every queue answers when asked, and what it forgets with time.
+mod queue_views;
 
 /// A clock that stands still until it is told to move.
 pub(super) struct TestClock {
