@@ -12,3 +12,5 @@ pub mod hmac;
 pub mod json;
 pub mod provider;
 pub mod reader;
+pub mod retry;
+pub mod subject;

@@ -62,6 +62,18 @@ impl Key {
         &self.0
     }
 
+    /// What the app knows the event by whose content key this is.
+    pub fn idempotency_key(&self) -> String {
+        format!("evt_{}", HEXLOWER.encode(&self.0))
+    }
+
+    /// The key behind an idempotency key.
+    pub fn from_idempotency_key(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("evt_")?;
+        let bytes = HEXLOWER.decode(digits.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
     /// The first eight bytes as a number. Uniform, since a key is a cryptographic hash.
     pub const fn leading(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -116,7 +128,7 @@ impl Keys {
     /// What the app knows the event by: the same in every attempt and retry, even under a new delivery
     /// id, and different for different content, even under one id.
     pub fn idempotency_key(&self) -> String {
-        format!("evt_{}", HEXLOWER.encode(self.content.as_bytes()))
+        self.content.idempotency_key()
     }
 
     /// Both keys, the content key first.

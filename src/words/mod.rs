@@ -2,10 +2,12 @@
 //!
 //! Nothing here does I/O, waits, or reads a clock (`SystemClock` is the one place that may, and it is only handed down).
 
+pub mod dead;
 pub mod identity;
 pub mod limits;
 pub mod message;
 pub mod outcome;
+pub mod record;
 pub mod secret;
 pub mod time;
 pub mod verdict;

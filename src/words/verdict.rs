@@ -3,6 +3,7 @@
 //! A verifier never answers with a bool, since a bool can be ignored.
 
 use hyper::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
 
 use crate::words::identity::Identity;
 use crate::words::secret::Reference;
@@ -40,7 +41,7 @@ pub struct Verdict {
 }
 
 /// How much is proven about where a message comes from. The providers do not prove the same thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assurance {
     /// A signature binds the body.
     Signature,

@@ -1,0 +1,166 @@
+//! An event as it is kept: everything that the app is to receive of it, but the body.
+//!
+//! It holds nothing that must not be stored: headers come from the allow-list, the credential is not among
+//! them. The stored form begins with a version, so that a later release reads what an earlier one wrote.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::identity::Key;
+use crate::words::time::Timestamp;
+use crate::words::verdict::Assurance;
+
+/// An event, ready to be made into a request for the app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The provider's name.
+    pub provider: String,
+    /// What the ledger knows it by, and the app.
+    content: [u8; Key::LEN],
+    /// The method.
+    pub method: String,
+    /// The query, where it belongs to the message.
+    pub query: String,
+    /// The sender's headers that go to the app.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The provider's name of what happened.
+    pub event_type: String,
+    /// `ce-type`.
+    pub ce_type: String,
+    time_ms: Option<i64>,
+    /// `ce-subject`.
+    pub subject: Option<String>,
+    /// The provider's delivery id.
+    pub delivery_id: Option<String>,
+    /// How strong the proof was.
+    pub assurance: Assurance,
+    /// Who sent it.
+    pub client: IpAddr,
+    /// The host it was sent to.
+    pub host: Option<String>,
+    received_ms: i64,
+}
+
+/// What a record is made of besides its public fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// What the ledger knows the event by.
+    pub content: Key,
+    /// When it happened, where it says so.
+    pub time: Option<Timestamp>,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+/// A stored record that cannot be read: damaged, or from a later release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// The version that is written.
+const VERSION: u8 = 1;
+
+// === impl Record ===
+
+impl Record {
+    /// A record of that provider, otherwise empty.
+    pub fn new(provider: &str, stamp: Stamp, assurance: Assurance, client: IpAddr) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            content: *stamp.content.as_bytes(),
+            method: String::new(),
+            query: String::new(),
+            headers: Vec::new(),
+            event_type: String::new(),
+            ce_type: String::new(),
+            time_ms: stamp.time.map(Timestamp::as_millis),
+            subject: None,
+            delivery_id: None,
+            assurance,
+            client,
+            host: None,
+            received_ms: stamp.received_at.as_millis(),
+        }
+    }
+
+    /// What the ledger knows it by.
+    pub fn content(&self) -> Key {
+        Key::from_bytes(self.content)
+    }
+
+    /// What the app knows it by.
+    pub fn idempotency_key(&self) -> String {
+        self.content().idempotency_key()
+    }
+
+    /// When it happened, where it says so.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.time_ms.map(Timestamp::from_millis)
+    }
+
+    /// When it was received.
+    pub fn received_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.received_ms)
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        // Only a sequence of unknown length could fail, and there is none.
+        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`Unreadable`], whatever the bytes are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| Unreadable),
+            Some(_) | None => Err(Unreadable),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_stored_reads_back(
+            query in ".{0,20}", value in proptest::collection::vec(any::<u8>(), 0..30),
+            subject in proptest::option::of(".{0,20}"), time in proptest::option::of(-9_000_000_000i64..9_000_000_000),
+            content in any::<[u8; 16]>(),
+        ) {
+            let stamp = Stamp {
+                content: Key::from_bytes(content),
+                time: time.map(Timestamp::from_millis),
+                received_at: Timestamp::from_secs(5),
+            };
+            let mut record = Record::new("p", stamp, Assurance::ApiKey, [1, 2, 3, 4].into());
+            record.query = query;
+            record.headers.push(("x".to_owned(), value));
+            record.subject = subject;
+            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Record::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_refused() {
+        let stamp = Stamp {
+            content: Key::from_bytes([0; 16]),
+            time: None,
+            received_at: Timestamp::from_secs(0),
+        };
+        let mut bytes = Record::new("p", stamp, Assurance::None, [0, 0, 0, 0].into()).encode();
+        bytes[0] = VERSION + 1;
+        assert_eq!(Record::decode(&bytes), Err(Unreadable));
+    }
+}
