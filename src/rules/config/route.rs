@@ -1,5 +1,6 @@
 //! One `[[route]]`: read key by key into a [`Draft`], which becomes a [`Route`] when all is there.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,14 +207,8 @@ fn timeout(section: &mut Section<'_>) -> Duration {
 }
 
 fn max_body(section: &mut Section<'_>) -> usize {
-    let bytes = section.size("max_body").unwrap_or(MAX_BODY_DEFAULT);
-    if !(MAX_BODY_LEAST..=MAX_BODY_MOST).contains(&bytes) {
-        section.mistake(
-            "max_body",
-            "is out of bounds; write a size from \"1KiB\" to \"64MiB\"",
-        );
-    }
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    let bytes = section.size_within("max_body", &MAX_BODY_BOUNDS);
+    usize::try_from(bytes.unwrap_or(MAX_BODY_DEFAULT)).unwrap_or(usize::MAX)
 }
 
 fn same_content_forwards(section: &mut Section<'_>, kind: Option<&Kind>) -> bool {
@@ -245,5 +240,4 @@ fn route_quota(section: &mut Section<'_>) -> Option<Quota> {
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const TIMEOUT_MOST: Duration = Duration::from_secs(12);
 const MAX_BODY_DEFAULT: u64 = 1 << 20;
-const MAX_BODY_LEAST: u64 = 1 << 10;
-const MAX_BODY_MOST: u64 = 64 << 20;
+const MAX_BODY_BOUNDS: RangeInclusive<u64> = 1 << 10..=64 << 20;

@@ -1,5 +1,7 @@
 //! What a section gives, and what it says of what it cannot give.
 
+use std::time::Duration;
+
 use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::Secrets;
 use crate::rules::reader::{Section, read};
@@ -56,6 +58,32 @@ fn whole_numbers_are_read_in_every_notation_of_toml() {
             assert_eq!(root.whole("n", 1, 99), expected, "{number}");
         });
         assert_eq!(said.is_empty(), expected.is_some(), "{said:?}");
+    }
+}
+
+#[test]
+fn bounds_belong_to_what_they_allow_and_are_written_as_the_text_would_be() {
+    let hours = Duration::from_secs(3600)..=Duration::from_secs(2 * 86_400);
+    for (duration, expected) in [
+        ("1h", Some(3600)),
+        ("2d", Some(172_800)),
+        ("0s", None),
+        ("3599999ms", None),
+        ("172801s", None),
+    ] {
+        let said = said(&format!("d = \"{duration}\""), |root| {
+            let read = root.duration_within("d", &hours);
+            assert_eq!(read.map(|read| read.as_secs()), expected, "{duration}");
+        });
+        let mistake = "1:5: d: is out of bounds; write a duration from \"1h\" to \"2d\"";
+        assert_eq!(said == [mistake], expected.is_none(), "{said:?}");
+    }
+    for (size, expected) in [("0B", Some(0)), ("1TiB", Some(1 << 40)), ("1025GiB", None)] {
+        let said = said(&format!("s = \"{size}\""), |root| {
+            assert_eq!(root.size_within("s", &(0..=1 << 40)), expected, "{size}");
+        });
+        let mistake = "1:5: s: is out of bounds; write a size from \"0B\" to \"1TiB\"";
+        assert_eq!(said == [mistake], expected.is_none(), "{said:?}");
     }
 }
 

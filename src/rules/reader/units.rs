@@ -105,6 +105,18 @@ pub fn duration_text(duration: Duration) -> String {
         .unwrap_or_else(|| "0s".to_owned())
 }
 
+/// A size as the configuration would write it, in the largest unit that holds it whole.
+pub fn size_text(bytes: u64) -> String {
+    let written = |(unit, each): &(&str, u64)| {
+        (bytes > 0 && bytes.is_multiple_of(*each)).then(|| format!("{}{unit}", bytes / each))
+    };
+    SIZE_UNITS
+        .iter()
+        .rev()
+        .find_map(written)
+        .unwrap_or_else(|| "0B".to_owned())
+}
+
 #[derive(Clone, Copy)]
 enum Slip {
     Shape,
@@ -148,13 +160,14 @@ const SIZE_UNITS: &[(&str, u64)] = &[
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
 ];
 const RATE_UNITS: &[(&str, u64)] = &[("/s", 1), ("/m", 60), ("/min", 60), ("/h", 3_600)];
 
 const DURATION_ADVICE: &str =
     "write a whole number and a unit: \"500ms\", \"15s\", \"10min\", \"24h\", \"7d\"";
 const SIZE_ADVICE: &str =
-    "write a whole number and a unit: \"512B\", \"64KiB\", \"1MiB\", \"1GiB\"";
+    "write a whole number and a unit: \"512B\", \"64KiB\", \"1MiB\", \"8GiB\", \"1TiB\"";
 const RATE_ADVICE: &str = "write a count and a unit of time: \"10/s\", \"600/min\", \"5000/h\"";
 
 const PER_SECOND_MOST: u64 = 1_000_000_000;
@@ -197,11 +210,12 @@ mod tests {
             ("64KiB", 65_536),
             ("1MiB", 1 << 20),
             ("3GiB", 3 << 30),
+            ("2TiB", 2 << 40),
         ];
         for (text, expected) in right {
             assert_eq!(size(text), Ok(expected), "{text}");
         }
-        for text in ["1", "1KB", "1kib", "1 MiB", "1.5MiB", "1TiB", "-1B", "B"] {
+        for text in ["1", "1KB", "1kib", "1 MiB", "1.5MiB", "1PiB", "-1B", "B"] {
             assert!(size(text).is_err(), "{text}");
         }
     }
@@ -273,9 +287,18 @@ mod tests {
         assert_eq!(duration_text(Duration::MAX), "18446744073709551615ms");
     }
 
+    #[test]
+    fn a_size_is_written_in_its_largest_unit() {
+        for text in ["0B", "1B", "1025B", "3KiB", "1025MiB", "8GiB", "1TiB"] {
+            assert_eq!(size_text(size(text).unwrap()), text);
+        }
+        assert_eq!(size_text(1024), "1KiB");
+        assert_eq!(size_text(u64::MAX), "18446744073709551615B");
+    }
+
     proptest::proptest! {
         #[test]
-        fn no_text_makes_a_parser_panic(text in "([0-9]{0,30}(ms|s|m|min|h|d|B|KiB|GiB|/s|/h)?|\\PC*)") {
+        fn no_text_makes_a_parser_panic(text in "([0-9]{0,30}(ms|s|m|min|h|d|B|KiB|GiB|TiB|/s|/h)?|\\PC*)") {
             let _ = (duration(&text), size(&text), rate(&text));
         }
 

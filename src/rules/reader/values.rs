@@ -3,6 +3,7 @@
 //! Each method gives `None` for a key that is absent, and for one that is wrong once the mistake is
 //! written down; so `unwrap_or` a default is right in both cases.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -115,9 +116,28 @@ impl Section<'_> {
         self.parse(key, units::DURATION, units::duration_or_zero)
     }
 
+    /// A duration within these bounds.
+    pub fn duration_within(
+        &mut self,
+        key: &'static str,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        self.parse(key, units::DURATION, |text| {
+            let duration = units::duration_or_zero(text)?;
+            within(duration, bounds, "a duration", units::duration_text)
+        })
+    }
+
     /// A size in bytes.
     pub fn size(&mut self, key: &'static str) -> Option<u64> {
         self.parse(key, units::SIZE, units::size)
+    }
+
+    /// A size in bytes, within these bounds.
+    pub fn size_within(&mut self, key: &'static str, bounds: &RangeInclusive<u64>) -> Option<u64> {
+        self.parse(key, units::SIZE, |text| {
+            within(units::size(text)?, bounds, "a size", units::size_text)
+        })
     }
 
     /// So many in so long a time.
@@ -239,6 +259,22 @@ fn whole_of(value: &Spanned<DeValue<'_>>, lowest: u64, highest: u64) -> Result<u
         .ok()
         .filter(|number| (lowest..=highest).contains(number))
         .ok_or_else(|| format!("is out of bounds; write a whole number from {lowest} to {highest}"))
+}
+
+fn within<T: Copy + PartialOrd>(
+    value: T,
+    bounds: &RangeInclusive<T>,
+    what: &str,
+    written: fn(T) -> String,
+) -> Result<T, String> {
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!(
+        "is out of bounds; write {what} from {:?} to {:?}",
+        written(*bounds.start()),
+        written(*bounds.end())
+    ))
 }
 
 /// `"a", "b" or "c"`.
