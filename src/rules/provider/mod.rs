@@ -90,6 +90,8 @@ pub struct Kind {
     pub retry_pauses: &'static [Duration],
     /// After so many refusals in a row the provider stops sending altogether, where it does that.
     pub disabled_after: Option<u32>,
+    /// After this time an event is worth nothing to the app, where that is so: to try longer is in vain.
+    pub worthless_after: Option<Duration>,
     /// Event types that a sample can be made of, the most usual first.
     pub events: &'static [&'static str],
     /// Builds a route's provider from its `secrets` and its `[route.verify]` section. Mistakes are

@@ -35,6 +35,7 @@ pub static KIND: Kind = Kind {
     has_delivery_ids: false,
     retry_pauses: &[],
     disabled_after: None,
+    worthless_after: None,
     events: &[
         "installed",
         "created",

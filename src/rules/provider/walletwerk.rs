@@ -48,6 +48,7 @@ pub static KIND: Kind = Kind {
         RETRY_HORIZON,
     ],
     disabled_after: Some(10),
+    worthless_after: None,
     events: &[
         "card.active",
         "card.created",

@@ -42,6 +42,7 @@ pub static KIND: Kind = Kind {
     has_delivery_ids: false,
     retry_pauses: &[Duration::from_secs(60), Duration::from_secs(60)],
     disabled_after: None,
+    worthless_after: Some(TOKEN_LIFE),
     events: &[
         "ExternalSubscriberLinked",
         "EligibleSubscriptionPurchased",
