@@ -7,8 +7,10 @@ pub mod file;
 pub mod surroundings;
 
 mod across;
+mod delivery;
 mod listening;
 mod naming;
+mod queue;
 mod quota;
 mod route;
 mod signing;
@@ -30,6 +32,7 @@ use crate::rules::provider::Provider;
 use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::{SecretSource, Secrets};
 use crate::rules::reader::{self, Read, Section};
+use crate::rules::retry::Schedule;
 use crate::words::secret::Presented;
 
 /// A whole configuration, checked: every secret is resolved, every bound holds.
@@ -84,6 +87,8 @@ pub struct Store {
     pub path: PathBuf,
     /// How long a settled event is remembered.
     pub remember: Duration,
+    /// So many bytes of the disk are never given to new events.
+    pub reserve: u64,
 }
 
 /// A rate and the burst that may come at once.
@@ -110,6 +115,11 @@ pub struct Route {
     pub provider: Arc<dyn Provider>,
     /// Where the app takes events.
     pub upstream: Uri,
+    /// What the provider's answer waits for.
+    pub delivery: Delivery,
+    /// A JSON pointer (RFC 6901) into the body: events with the same value there keep their order. Only
+    /// with [`Delivery::Queue`].
+    pub order_by: Option<String>,
     /// How long one attempt at the app may take.
     pub timeout: Duration,
     /// The largest body, in bytes.
@@ -120,6 +130,37 @@ pub struct Route {
     pub sign_with: Option<Signer>,
     /// How fast the app is called, where that is limited.
     pub quota: Option<Quota>,
+    /// `[route.queue]`: what holds for the events that are stored, in every mode.
+    pub queue: Queue,
+}
+
+/// What the provider's answer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The app's answer, which is given back.
+    Inline,
+    /// The app's 2xx; when it fails or is slow, the event's place in the queue.
+    Spill,
+    /// The event's place in the queue.
+    Queue,
+}
+
+/// `[route.queue]`: how a route's stored events are tried again, how long they are kept, and how many
+/// there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// When an event is tried again, and until when.
+    pub schedule: Schedule,
+    /// So many attempts of the queue may be under way at once.
+    pub max_in_flight: usize,
+    /// How long a delivered event is kept with its body; zero for not at all.
+    pub keep_delivered: Duration,
+    /// How long a dead letter is kept; at least as long as the store remembers.
+    pub keep_dead: Duration,
+    /// So many events may be stored at once.
+    pub max_events: u64,
+    /// So many bytes of events may be stored at once.
+    pub max_bytes: u64,
 }
 
 // === impl Config ===
@@ -178,10 +219,11 @@ fn read_root(root: &mut Section<'_>, folder: &Path) -> Option<Config> {
     let mut quota_section = root.section("client_quota");
     let client_quota = quota::client_quota(&mut quota_section);
 
+    let remember = (!store_section.is_spoiled("remember")).then_some(store.remember);
     let drafts: Vec<Draft<'_>> = root
         .sections("route")
         .into_iter()
-        .map(Draft::read)
+        .map(|section| Draft::read(section, remember))
         .collect();
     if drafts.is_empty() && !root.is_spoiled("route") {
         root.missing(

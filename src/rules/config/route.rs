@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use crate::rules::config::{Quota, Route, naming, quota, signing, upstream};
+use crate::rules::config::queue::{self, Around};
+use crate::rules::config::{
+    Delivery, Queue, Quota, Route, delivery, naming, quota, signing, upstream,
+};
 use crate::rules::hmac::Signer;
 use crate::rules::provider::{self, KINDS, Kind, Provider};
 use crate::rules::reader::Section;
@@ -27,16 +30,20 @@ pub struct Draft<'a> {
     pub secrets: Vec<Secret>,
     provider: Option<Arc<dyn Provider>>,
     upstream: Option<Uri>,
+    delivery: Delivery,
+    order_by: Option<String>,
     timeout: Duration,
     max_body: usize,
     same_content_forwards: bool,
     sign_with: Option<Secret>,
     quota: Option<Quota>,
+    queue: Queue,
 }
 
 impl<'a> Draft<'a> {
-    /// Reads a route. Unknown keys are found by [`Draft::finish`].
-    pub fn read(mut section: Section<'a>) -> Self {
+    /// Reads a route; `remember` is the store's, unless that is wrong. Unknown keys are found by
+    /// [`Draft::finish`].
+    pub fn read(mut section: Section<'a>, remember: Option<Duration>) -> Self {
         let written_name = section.parse("name", "a name in quotes", naming::name);
         if let Some(name) = &written_name {
             section.call(name);
@@ -48,14 +55,26 @@ impl<'a> Draft<'a> {
         let secrets = section.secrets("secrets");
         let provider = provider(&mut section, kind, &secrets);
         refuse_final_slash(&section, path.as_deref(), provider.as_deref());
-        not_yet(&mut section);
+        // What is not understood must not be left out in silence.
+        section.not_yet("allow_from", "lists of allowed senders");
+        let delivery = delivery::delivery(&mut section);
+        let max_body = max_body(&mut section);
+        let around = Around {
+            delivery,
+            kind,
+            max_body,
+            remember,
+        };
         Self {
             upstream: upstream(&mut section),
+            delivery,
+            order_by: delivery::order_by(&mut section, delivery, kind),
             timeout: timeout(&mut section),
-            max_body: max_body(&mut section),
+            max_body,
             same_content_forwards: same_content_forwards(&mut section, kind),
             sign_with: signing::sign_with(&mut section),
             quota: route_quota(&mut section),
+            queue: route_queue(&mut section, around),
             name,
             path,
             host,
@@ -98,11 +117,14 @@ impl<'a> Draft<'a> {
             host: self.host,
             provider: self.provider?,
             upstream: self.upstream?,
+            delivery: self.delivery,
+            order_by: self.order_by,
             timeout: self.timeout,
             max_body: self.max_body,
             same_content_forwards: self.same_content_forwards,
             sign_with: self.sign_with.as_ref().map(Signer::new),
             quota: self.quota,
+            queue: self.queue,
         })
     }
 }
@@ -175,14 +197,6 @@ fn refuse_final_slash(section: &Section<'_>, path: Option<&str>, provider: Optio
     }
 }
 
-fn not_yet(section: &mut Section<'_>) {
-    // What is not understood must not be left out in silence: each of these changes what is promised.
-    section.one_of_now("delivery", &[("inline", ())], &["spill", "queue"]);
-    section.not_yet("order_by", "order within a subject");
-    section.not_yet("queue", "the queue");
-    section.not_yet("allow_from", "lists of allowed senders");
-}
-
 fn upstream(section: &mut Section<'_>) -> Option<Uri> {
     let expected = "a URL such as \"http://127.0.0.1:3000/webhooks\"";
     if !section.has("upstream") {
@@ -235,6 +249,13 @@ fn route_quota(section: &mut Section<'_>) -> Option<Quota> {
     let quota = quota::route_quota(&mut inner);
     inner.finish();
     quota
+}
+
+fn route_queue(section: &mut Section<'_>, around: Around) -> Queue {
+    let mut inner = section.section("queue");
+    let queue = queue::queue(&mut inner, around);
+    inner.finish();
+    queue
 }
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);

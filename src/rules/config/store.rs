@@ -1,5 +1,6 @@
 //! `[store]`: the durable memory, and whether it remembers long enough for every route.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub fn store(section: &mut Section<'_>, folder: &Path) -> Store {
     Store {
         path: folder.join(path.unwrap_or_else(|| PathBuf::from("passgate.redb"))),
         remember: remember.unwrap_or(REMEMBER_DEFAULT),
+        reserve: section
+            .size_within("reserve", &RESERVE_BOUNDS)
+            .unwrap_or(RESERVE_DEFAULT),
     }
 }
 
@@ -65,3 +69,5 @@ fn file_path(text: &str) -> Result<PathBuf, String> {
 const REMEMBER_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A leap year. The ledger grows with what it remembers.
 const REMEMBER_MOST: Duration = Duration::from_secs(366 * 24 * 3600);
+const RESERVE_DEFAULT: u64 = 64 << 20;
+const RESERVE_BOUNDS: RangeInclusive<u64> = 0..=1 << 40;

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::rules::config::Config;
+use crate::rules::config::{Config, Delivery, Queue};
 use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
+use crate::rules::retry::Schedule;
 
 /// Variables by name, files by whole path.
 struct Map(HashMap<&'static str, &'static str>);
@@ -101,6 +102,7 @@ fn three_lines_are_enough_and_the_rest_has_defaults() {
         PathBuf::from("/etc/passgate/passgate.redb")
     );
     assert_eq!(config.store.remember, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.store.reserve, 64 << 20);
     assert_eq!(config.client_quota.count.get(), 60);
     assert_eq!(config.client_quota.per, Duration::from_secs(60));
     assert_eq!(config.client_quota.burst.get(), 60);
@@ -116,7 +118,23 @@ fn three_lines_are_enough_and_the_rest_has_defaults() {
     assert!(!route.same_content_forwards);
     assert!(route.sign_with.is_none());
     assert_eq!(route.quota, None);
+    assert_eq!(route.delivery, Delivery::Spill);
+    assert_eq!(route.order_by, None);
+    assert_eq!(route.queue, QUEUE_DEFAULT);
 }
+
+const QUEUE_DEFAULT: Queue = Queue {
+    schedule: Schedule {
+        first: Duration::from_secs(1),
+        max: Duration::from_secs(15 * 60),
+        give_up_after: Duration::from_secs(72 * 3600),
+    },
+    max_in_flight: 16,
+    keep_delivered: Duration::ZERO,
+    keep_dead: Duration::from_secs(30 * 86_400),
+    max_events: 1_000_000,
+    max_bytes: 8 << 30,
+};
 
 #[test]
 fn what_is_right_is_taken() {
@@ -129,6 +147,14 @@ fn what_is_right_is_taken() {
         "timeout = \"12s\"\nmax_body = \"64MiB\"\nsame_content = \"forward\"\ndelivery = \"inline\"",
         "sign_with = \"env:WHSEC\"\nhost = \"Hooks.Example.com\"",
         "sign_with = \"file:beside\"",
+        "delivery = \"queue\"\norder_by = \"/data/card_id\"",
+        "[route.queue]",
+        "[route.queue]\nretry_first = \"10ms\"\nretry_max = \"10ms\"\ngive_up_after = \"1ms\"\nmax_in_flight = 1\nmax_events = 1\nmax_bytes = \"1MiB\"\nkeep_delivered = \"0s\"",
+        "[route.queue]\nretry_first = \"1h\"\nretry_max = \"24h\"\ngive_up_after = \"366d\"\nmax_in_flight = 1024\nmax_events = 100_000_000\nmax_bytes = \"1TiB\"\nkeep_delivered = \"366d\"\nkeep_dead = \"366d\"",
+        "delivery = \"inline\"\n[route.queue]\nkeep_delivered = \"7d\"\nkeep_dead = \"7d\"\nmax_events = 5\nmax_bytes = \"1GiB\"",
+        "[store]\nremember = \"366d\"\nreserve = \"0B\"",
+        "[store]\nreserve = \"1TiB\"",
+        "[[route]]\nprovider = \"wallit\"\nsecrets = [\"env:B\"]\nupstream = \"http://b\"\n[route.queue]\ngive_up_after = \"24h\"",
         "sign_with = \"env:WHSEC_UNPADDED\"",
         "[route.quota]\nrate = \"5000/h\"",
         "[[route]]\nprovider = \"walletwerk\"\nname = \"b\"\nsecrets = [\"env:B\"]\nupstream = \"http://b\"\npath = \"/webhooks/walletwerk\"\nhost = \"b\"",
@@ -160,6 +186,64 @@ fn what_is_written_is_what_the_rest_gets() {
     let text = text.replace("50/min", "5000/h");
     let quota = read(&text).unwrap().0.routes[0].quota.unwrap();
     assert_eq!((quota.count.get(), quota.burst.get()), (5000, 100));
+}
+
+#[test]
+fn what_is_written_of_delivery_is_what_the_rest_gets() {
+    let text = route(
+        "delivery = \"queue\"\norder_by = \"/data/a~1b\"\n[route.queue]\ngive_up_after = \"2d\"\n\
+         retry_first = \"2s\"\nretry_max = \"3min\"\nmax_in_flight = 4\nkeep_delivered = \"5h\"\n\
+         keep_dead = \"8d\"\nmax_events = 9\nmax_bytes = \"10MiB\"\n[store]\nreserve = \"11KiB\"",
+    );
+    let (config, warnings) = read(&text).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.store.reserve, 11 << 10);
+    let queued = &config.routes[0];
+    assert_eq!(queued.delivery, Delivery::Queue);
+    assert_eq!(queued.order_by.as_deref(), Some("/data/a~1b"));
+    let expected = Queue {
+        schedule: Schedule {
+            first: Duration::from_secs(2),
+            max: Duration::from_secs(180),
+            give_up_after: Duration::from_secs(2 * 86_400),
+        },
+        max_in_flight: 4,
+        keep_delivered: Duration::from_secs(5 * 3600),
+        keep_dead: Duration::from_secs(8 * 86_400),
+        max_events: 9,
+        max_bytes: 10 << 20,
+    };
+    assert_eq!(queued.queue, expected);
+    for (word, expected) in [("inline", Delivery::Inline), ("spill", Delivery::Spill)] {
+        let text = route(&format!("delivery = {word:?}"));
+        assert_eq!(read(&text).unwrap().0.routes[0].delivery, expected);
+    }
+}
+
+#[test]
+fn a_default_gives_way_to_what_it_would_contradict() {
+    let queue = |more: &str| read(&route(more)).unwrap().0.routes[0].queue;
+    let expected = Queue {
+        keep_dead: Duration::from_secs(31 * 86_400),
+        ..QUEUE_DEFAULT
+    };
+    assert_eq!(queue("[store]\nremember = \"31d\""), expected);
+    assert_eq!(queue("[store]\nremember = \"30d\""), QUEUE_DEFAULT);
+    let half_an_hour = Duration::from_secs(30 * 60);
+    let schedule = queue("[route.queue]\nretry_first = \"30min\"").schedule;
+    assert_eq!((schedule.first, schedule.max), (half_an_hour, half_an_hour));
+}
+
+#[test]
+fn an_event_is_not_tried_longer_than_it_is_worth_anything() {
+    for (provider, hours) in [("walletwerk", 72), ("passworks", 72), ("wallit", 24)] {
+        let text = route("").replace("walletwerk", provider);
+        let given_up = read(&text).unwrap().0.routes[0]
+            .queue
+            .schedule
+            .give_up_after;
+        assert_eq!(given_up, Duration::from_secs(hours * 3600), "{provider}");
+    }
 }
 
 #[test]

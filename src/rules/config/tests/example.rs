@@ -42,6 +42,38 @@ fn the_defaults_in_the_example_are_the_defaults() {
     assert_eq!(format!("{set:?}"), format!("{unset:?}"));
 }
 
+#[test]
+fn the_defaults_of_a_route_in_the_example_are_the_defaults() {
+    let (_, rest) = EXAMPLE.split_once("# Every key of a route.").unwrap();
+    let (section, _) = rest.split_once("# Passworks").unwrap();
+    // Samples are left as the smallest configuration has them; a quota has no default.
+    let is_sample = |line: &str| {
+        let samples = [
+            "provider",
+            "name",
+            "path",
+            "host",
+            "secrets",
+            "upstream",
+            "sign_with",
+        ];
+        let key = line.split(" = ").next().unwrap();
+        samples.contains(&key) || key == "[[route]]"
+    };
+    let section = uncommented(section);
+    let (before, from_quota) = section.split_once("[route.quota]").unwrap();
+    let (_, after) = from_quota.split_once("[route.queue]").unwrap();
+    let lines: Vec<_> = before.lines().filter(|line| !is_sample(line)).collect();
+    let smallest = uncommented(EXAMPLE.split("# Where events come in.").next().unwrap());
+    // The first of these lines is the rest of a heading.
+    let set = format!("{smallest}#{}\n[route.queue]{after}", lines.join("\n"));
+    let file = Path::new("config.toml");
+    let (set, warnings) = Config::read(&set, file, None).unwrap();
+    assert_eq!(warnings, []);
+    let (unset, _) = Config::read(EXAMPLE, file, None).unwrap();
+    assert_eq!(format!("{set:?}"), format!("{unset:?}"));
+}
+
 /// A `#` that no blank follows hides a key.
 fn uncommented(example: &str) -> String {
     let shown = |line: &str| match line.strip_prefix('#') {

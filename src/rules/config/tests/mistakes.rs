@@ -19,13 +19,13 @@ provider = "walletwerk"
 secrets = ["env:A", "hunter2hunter2", "env:UNSET"]
 upstream = "ftp://app"
 timeout = "15 s"
-delivery = "spill"
+delivery = "spil"
 host = 'ä'; max_body = 1
 [[route]]
 provider = "passwork"
 name = "Öl"
 [route.queue]
-max_in_flight = 1
+max_in_flight = 0
 [sever]
 "#;
     let expected = [
@@ -37,11 +37,11 @@ max_in_flight = 1
         r#"10:39: route "walletwerk".secrets: the environment variable UNSET is not set"#,
         r#"11:12: route "walletwerk".upstream: must begin with http:// or https://; write a URL such as "http://127.0.0.1:3000/webhooks""#,
         r#"12:11: route "walletwerk".timeout: "15 s" is not a duration; write a whole number and a unit: "500ms", "15s", "10min", "24h", "7d""#,
-        r#"13:12: route "walletwerk".delivery: this version does not have "spill" yet; write "inline""#,
+        r#"13:12: route "walletwerk".delivery: is not a known word; write "inline", "spill" or "queue""#,
         "14:11: unexpected key or value, expected newline, `#`",
         r#"16:12: route #2.provider: is not a provider that is known; did you mean "passworks"? Known are "walletwerk", "passworks", "wallit""#,
         "17:8: route #2.name: is not a name; write 1 to 64 of a-z, 0-9, `_` and `-`",
-        "18:8: route #2.queue: this version does not have the queue yet; leave it out",
+        "19:17: route #2.queue.max_in_flight: is out of bounds; write a whole number from 1 to 1024",
         "20:2: sever: is not a known key; did you mean `server`?",
     ];
     assert_eq!(said(text), expected);
@@ -50,6 +50,7 @@ max_in_flight = 1
 #[test]
 fn one_wrong_thing_is_one_mistake_at_its_place() {
     let two = |more: &str| format!("{}[[route]]\n{more}", route(""));
+    let queue = |more: &str| route(&format!("[route.queue]\n{more}"));
     let cases: &[(String, &str)] = &[
         ("".into(), "1:1: route: there is none"),
         ("route = 5".into(), "1:9: route: is a whole number"),
@@ -68,15 +69,7 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
             "5:12: route \"walletwerk\".max_body: is out of bounds",
         ),
         (route("max_body = \"65MiB\""), "from \"1KiB\" to \"64MiB\""),
-        (
-            route("order_by = \"/a\""),
-            "5:1: route \"walletwerk\".order_by: this version does not have",
-        ),
         (route("allow_from = []"), "this version does not have"),
-        (
-            route("[route.queue]\nx = 1"),
-            "this version does not have the queue yet",
-        ),
         (
             route("[server.tls]\nx = 1"),
             "5:9: server.tls: this version does not have TLS",
@@ -86,12 +79,87 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
             "6:23: server.client_address_from: this version does not have \"proxy_protocol\" yet",
         ),
         (
-            route("delivery = \"queue\""),
-            "this version does not have \"queue\" yet",
+            route("delivery = \"later\"\norder_by = \"/a\""),
+            "is not a known word; write \"inline\", \"spill\" or \"queue\"",
         ),
         (
-            route("delivery = \"later\""),
-            "is not a known word; write \"inline\"",
+            route("order_by = \"/a\""),
+            "5:12: route \"walletwerk\".order_by: needs delivery = \"queue\": with \"spill\"",
+        ),
+        (
+            route("order_by = \"/a\"\ndelivery = \"inline\""),
+            "5:12: route \"walletwerk\".order_by: needs delivery = \"queue\": with \"inline\"",
+        ),
+        (
+            route("delivery = \"queue\"\norder_by = \"data.card_id\""),
+            "6:12: route \"walletwerk\".order_by: is not a JSON pointer",
+        ),
+        (
+            route("delivery = \"queue\"\norder_by = \"\""),
+            "6:12: route \"walletwerk\".order_by: is not a JSON pointer",
+        ),
+        (
+            route("delivery = \"queue\"\norder_by = [\"/a\"]"),
+            "is a list, but a JSON pointer such as \"/data/card_id\" is expected",
+        ),
+        (
+            route("delivery = \"queue\"\norder_by = \"/a~b\""),
+            "has a `~`",
+        ),
+        (
+            route("[route.queue]\nmax_flight = 1"),
+            "6:1: route \"walletwerk\".queue.max_flight: is not a known key; did you mean `max_in_flight`?",
+        ),
+        (
+            route("queue = 5"),
+            "5:9: route \"walletwerk\".queue: is a whole number, but a table is expected",
+        ),
+        (
+            queue("give_up_after = \"0s\""),
+            "6:17: route \"walletwerk\".queue.give_up_after: is out of bounds; write a duration from \"1ms\" to \"366d\"",
+        ),
+        (queue("give_up_after = \"367d\""), "\"1ms\" to \"366d\""),
+        (
+            queue("retry_first = \"9ms\""),
+            "6:15: route \"walletwerk\".queue.retry_first: is out of bounds; write a duration from \"10ms\" to \"1h\"",
+        ),
+        (queue("retry_first = \"61min\""), "\"10ms\" to \"1h\""),
+        (
+            queue("retry_max = \"999ms\""),
+            "6:13: route \"walletwerk\".queue.retry_max: is shorter than the first pause: retry_first is 1s; write at least \"1s\"",
+        ),
+        (
+            queue("retry_max = \"1h\"\nretry_first = \"61min\""),
+            "7:15: route \"walletwerk\".queue.retry_first: is out of bounds",
+        ),
+        (queue("retry_max = \"25h\""), "\"10ms\" to \"1d\""),
+        (queue("retry_max = \"0s\""), "\"10ms\" to \"1d\""),
+        (queue("max_in_flight = 1025"), "from 1 to 1024"),
+        (queue("keep_delivered = \"367d\""), "\"0s\" to \"366d\""),
+        (
+            queue("keep_dead = \"6d\""),
+            "6:13: route \"walletwerk\".queue.keep_dead: is 6d, but store.remember is 7d",
+        ),
+        (
+            queue("keep_dead = \"30d\"\n[store]\nremember = \"31d\""),
+            "6:13: route \"walletwerk\".queue.keep_dead: is 30d, but store.remember is 31d",
+        ),
+        (
+            queue("keep_dead = \"6d\"\n[store]\nremember = 7"),
+            "8:12: store.remember: is a whole number",
+        ),
+        (queue("keep_dead = \"367d\""), "\"1ms\" to \"366d\""),
+        (queue("max_events = 0"), "from 1 to 100000000"),
+        (queue("max_events = 100_000_001"), "from 1 to 100000000"),
+        (queue("max_bytes = \"1023KiB\""), "\"1MiB\" to \"1TiB\""),
+        (queue("max_bytes = \"1025GiB\""), "\"1MiB\" to \"1TiB\""),
+        (
+            route("delivery = \"inline\"\n[route.queue]\nretry_max = \"25h\""),
+            "7:13: route \"walletwerk\".queue.retry_max: is out of bounds",
+        ),
+        (
+            route("[store]\nreserve = \"1025GiB\""),
+            "6:11: store.reserve: is out of bounds; write a size from \"0B\" to \"1TiB\"",
         ),
         (
             route("[server]\nlisten = []"),
@@ -246,7 +314,36 @@ fn what_is_odd_but_usable_is_a_warning() {
             "[[route]]\nprovider = \"passworks\"\nsecrets = [\"env:{secret}\"]\nupstream = \"http://app\""
         ))
     };
+    let inline = |more: &str| route(&format!("delivery = \"inline\"\n[route.queue]\n{more}"));
+    let wallit = |more: &str| {
+        route(more)
+            .replace("walletwerk", "wallit")
+            .replace("http://app\"\n", "http://app\"\ndelivery = \"queue\"\n")
+    };
     let cases: &[(String, &str)] = &[
+        (
+            inline("give_up_after = \"1h\""),
+            "7:17: warning: route \"walletwerk\".queue.give_up_after: is for events that wait",
+        ),
+        (inline("retry_first = \"1s\""), "queue.retry_first: is for"),
+        (inline("retry_max = \"1h\""), "queue.retry_max: is for"),
+        (inline("max_in_flight = 1"), "queue.max_in_flight: is for"),
+        (
+            wallit("[route.queue]\ngive_up_after = \"25h\""),
+            "7:17: warning: route \"wallit\".queue.give_up_after: is 25h, but what wallit sends is worth nothing after 1d",
+        ),
+        (
+            inline("give_up_after = \"25h\"").replace("walletwerk", "wallit"),
+            "queue.give_up_after: is for events that wait",
+        ),
+        (
+            wallit("order_by = \"/a\""),
+            "6:12: warning: route \"wallit\".order_by: points into the body",
+        ),
+        (
+            route("max_body = \"3MiB\"\n[route.queue]\nmax_bytes = \"2MiB\""),
+            "7:13: warning: route \"walletwerk\".queue.max_bytes: is 2MiB, but max_body lets 3MiB through",
+        ),
         (
             two("A"),
             "7:11: warning: route \"passworks\".secrets: env:A is a secret of route \"walletwerk\" too",
