@@ -22,6 +22,7 @@ use passgate::keepers::log::{Format, Log};
 use passgate::keepers::metrics::Metrics;
 use passgate::keepers::store::Store;
 use passgate::keepers::store::embedded::Embedded;
+use passgate::keepers::store::jobs::Queue;
 use passgate::keepers::store::memory::Memory;
 use passgate::keepers::store::tuning::{Options, Tuning};
 use passgate::rules::config::Config;
@@ -64,9 +65,9 @@ async fn app() -> SocketAddr {
     address
 }
 
-async fn gateway(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Gateway {
+async fn gateway<S: Store + Queue>(store: Arc<S>, mode: &str, clock: Arc<dyn Clock>) -> Gateway {
     let text = format!(
-        "[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:S\"]\nupstream = \"http://{}/\"\n",
+        "[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:S\"]\nupstream = \"http://{}/\"\ndelivery = \"{mode}\"\n",
         app().await
     );
     let read = Config::read(&text, Path::new("bench.toml"), Some(&BenchSecrets));
@@ -75,7 +76,8 @@ async fn gateway(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Gateway {
     config.admin.listen = ([127, 0, 0, 1], 0).into();
     let log = Log::new(Box::new(std::io::sink()), Format::Json, Arc::clone(&clock)).expect("a log");
     let parts = Parts {
-        store,
+        store: store.clone(),
+        queue: store,
         clock,
         log,
         metrics: Arc::new(Metrics::new()),
@@ -122,19 +124,33 @@ fn gate(criterion: &mut Criterion) {
         tuning: Tuning::default(),
         on_commit: None,
     });
-    let stores: [(&str, Arc<dyn Store>); 2] = [
-        ("memory", Arc::new(Memory::new())),
-        ("durable", Arc::new(durable.expect("a store"))),
-    ];
     let next = AtomicU64::new(0);
     let mut group = criterion.benchmark_group("gate");
     group.throughput(Throughput::Elements(1));
     group.sample_size(10);
     group.measurement_time(Duration::from_secs(8));
-    for (name, store) in stores {
-        let gateway = runtime.block_on(gateway(store, Arc::clone(&clock)));
+    let durable = Arc::new(durable.expect("a store"));
+    let gateways = [
+        (
+            "memory",
+            runtime.block_on(gateway(
+                Arc::new(Memory::new()),
+                "inline",
+                Arc::clone(&clock),
+            )),
+        ),
+        (
+            "inline",
+            runtime.block_on(gateway(Arc::clone(&durable), "inline", Arc::clone(&clock))),
+        ),
+        (
+            "queue",
+            runtime.block_on(gateway(durable, "queue", Arc::clone(&clock))),
+        ),
+    ];
+    for (name, gateway) in &gateways {
         let to = gateway.listening()[0];
-        group.bench_function(name, |bencher| {
+        group.bench_function(*name, |bencher| {
             bencher.iter_custom(|count| {
                 let now = clock.now().to_rfc3339();
                 let each = count.div_ceil(CONNECTIONS);
@@ -149,9 +165,11 @@ fn gate(criterion: &mut Criterion) {
                     .mul_f64(count as f64 / (each * CONNECTIONS) as f64)
             });
         });
-        runtime.block_on(gateway.stop(std::future::pending()));
     }
     group.finish();
+    for (_, gateway) in gateways {
+        runtime.block_on(gateway.stop(std::future::pending()));
+    }
 }
 
 /// Runs them all at once, on one task: the senders are not what is measured.

@@ -17,11 +17,13 @@ use crate::keepers::ledger::Ledger;
 use crate::keepers::limit::ClientLimiter;
 use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
+use crate::keepers::store::jobs::Queue;
 use crate::keepers::store::{Store, StoreError};
 use crate::rules::config::Config;
 use crate::words::limits::Limits;
 use crate::words::time::Clock;
 use crate::work::body::BodyBudget;
+use crate::work::delivery::Worker;
 use crate::work::forward::{Forwarder, NoRootCertificates};
 use crate::work::ingest::Gate;
 use crate::work::routes::Routes;
@@ -34,14 +36,17 @@ pub struct Gateway {
     admin_listening: SocketAddr,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
+    workers: JoinSet<()>,
     admin: tokio::task::JoinHandle<()>,
     sentinel: tokio::task::JoinHandle<()>,
 }
 
 /// What a gateway is made of besides its configuration.
 pub struct Parts {
-    /// The durable store.
+    /// The durable store, as the ledger sees it.
     pub store: Arc<dyn Store>,
+    /// The same store, as the queue's worker sees it.
+    pub queue: Arc<dyn Queue>,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Where it is all told.
@@ -73,6 +78,7 @@ impl Gateway {
     pub async fn start(config: Config, parts: Parts) -> Result<Self, StartError> {
         let Parts {
             store,
+            queue,
             clock,
             log,
             metrics,
@@ -97,11 +103,12 @@ impl Gateway {
             config.server.client_address_from,
         );
         let clients = ClientLimiter::new(config.client_quota, Arc::clone(&clock));
-        let routes = Routes::new(config, &ledger, &metrics, &clock, limits.live)
+        let routes = Routes::new(config, &ledger, &*queue, &metrics, &clock, limits.live)
             .map_err(StartError::Store)?;
         let gate = Arc::new(Gate {
             routes: ArcSwap::from_pointee(routes),
             ledger,
+            queue,
             forwarder,
             clients,
             bodies: BodyBudget::new(limits.body_bytes),
@@ -121,6 +128,11 @@ impl Gateway {
             listening.push(address);
             servers.spawn(Arc::clone(&server).serve(listener, stopping.clone()));
         }
+        let mut workers = JoinSet::new();
+        for route in gate.routes.load().iter() {
+            let worker = Worker::new(Arc::clone(&gate), Arc::clone(route));
+            workers.spawn(worker.run(stopping.clone()));
+        }
         let admin = Admin::new(Arc::clone(&gate), token, stopping);
         Ok(Self {
             sentinel: tokio::spawn(sentinel::watch(Arc::clone(&gate))),
@@ -129,6 +141,7 @@ impl Gateway {
             admin_listening,
             stop,
             servers,
+            workers,
             admin: tokio::spawn(admin.serve(admin_listener)),
         })
     }
@@ -152,6 +165,7 @@ impl Gateway {
             while self.servers.join_next().await.is_some() {}
             // Work outlives the connection of a sender that hung up.
             self.gate.running.ended().await;
+            while self.workers.join_next().await.is_some() {}
         };
         // No request takes longer than the time for a whole one.
         let is_drained = tokio::select! {
@@ -167,6 +181,7 @@ impl Gateway {
             );
         }
         self.servers.shutdown().await;
+        self.workers.shutdown().await;
         self.admin.abort();
         self.sentinel.abort();
         let store = Arc::clone(self.gate.ledger.store());

@@ -1,9 +1,12 @@
 //! The path of trust: an event, and the proof of what was done to it.
 //!
-//! The stages are [`Received`], [`Verified`], [`Unique`] and [`Clean`]. Each consumes the one before and
-//! adds a datum: the verdict, the claim, the idempotency key. Fields are private and this file is the only
-//! mint, so an [`Event<Clean>`] is the proof that its bytes were verified, that nobody else processes it,
-//! and that it may go to the app. What sends to the app demands one.
+//! The stages are [`Received`], [`Verified`], [`Unique`] and then [`Clean`] or [`Buried`]. Each consumes the
+//! one before and adds a datum: the verdict, the claim, the record. Fields are private and this file is the
+//! only mint, so an [`Event<Clean>`] is the proof that its bytes were verified and claimed, and that it may go
+//! to the app. What sends to the app demands one; what stores a job demands one of the last two.
+//!
+//! There is a second mint, [`Event::restored`]: what is read back from our own store was clean when it was
+//! written there.
 //!
 //! An event that was only verified cannot be sent:
 //!
@@ -29,9 +32,10 @@
 //!
 //! ```compile_fail,E0451
 //! # use passgate::keepers::event::{Event, Verified};
+//! # use passgate::words::message::Message;
 //! # use passgate::words::verdict::Verdict;
-//! fn forge(verdict: Verdict) -> Verified {
-//!     Verified { verdict }
+//! fn forge(message: Message, verdict: Verdict) -> Verified {
+//!     Verified { message, verdict }
 //! }
 //! ```
 //!
@@ -48,44 +52,67 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Request;
 
-use crate::keepers::ledger::{Claim, Claimed, Duplicate, Ledger, Patience, Settling};
+use crate::keepers::ledger::{Claim, Claimed, Duplicate, Ledger, Patience, Pushing};
 use crate::keepers::store::ShelfId;
+use crate::keepers::store::jobs::{AttemptRecord, NewJob, NewState, Queue};
 use crate::rules::clean::{self, Attempt};
 use crate::rules::config::Route;
-use crate::words::identity::Keys;
+use crate::rules::subject;
+use crate::words::identity::{Key, Keys};
 use crate::words::message::Message;
+use crate::words::record::Record;
 use crate::words::time::Timestamp;
 use crate::words::verdict::{BuryReason, Fate, Unverified, Verdict};
 
 /// A message on its way to the app, at stage `S`.
 #[derive(Debug)]
 pub struct Event<S> {
-    message: Message,
     route: Arc<Route>,
     stage: S,
 }
 
 /// It arrived; nothing is known of it.
 #[derive(Debug)]
-pub struct Received(());
+pub struct Received {
+    message: Message,
+}
 
 /// The provider judged it authentic.
 #[derive(Debug)]
 pub struct Verified {
+    message: Message,
     verdict: Verdict,
 }
 
 /// The ledger does not know it, and it is ours to process.
 pub struct Unique {
+    message: Message,
     verdict: Verdict,
     claim: Claim,
 }
 
 /// It may go to the app.
+#[derive(Debug)]
 pub struct Clean {
-    verdict: Verdict,
-    claim: Claim,
-    idempotency_key: String,
+    record: Record,
+    body: Bytes,
+}
+
+/// It must not go to the app, nor be lost.
+#[derive(Debug)]
+pub struct Buried {
+    record: Record,
+    body: Bytes,
+    reason: BuryReason,
+}
+
+/// A stage in which an event can be stored.
+pub trait Storable {
+    /// What is kept beside the body.
+    fn record(&self) -> &Record;
+
+    /// The body.
+    fn body(&self) -> &Bytes;
 }
 
 /// Why an event is not ours to process.
@@ -99,12 +126,12 @@ pub enum NotOurs {
     Unavailable,
 }
 
-/// What may become of an event that is ours.
+/// What may become of an event that is ours; the claim on it is to be settled, pushed or dropped.
 pub enum Cleaned {
     /// It may go to the app.
-    Deliver(Event<Clean>),
-    /// It must not; the claim is still held.
-    Bury(Event<Unique>, BuryReason),
+    Deliver(Event<Clean>, Claim),
+    /// It must not.
+    Bury(Event<Buried>, Claim),
 }
 
 // === impl Event<Received> ===
@@ -113,9 +140,8 @@ impl Event<Received> {
     /// A message as it arrived on `route`.
     pub fn received(message: Message, route: Arc<Route>) -> Self {
         Self {
-            message,
             route,
-            stage: Received(()),
+            stage: Received { message },
         }
     }
 
@@ -124,8 +150,8 @@ impl Event<Received> {
     /// # Errors
     /// The true reason, for the log.
     pub fn verify(self, now: Timestamp) -> Result<Event<Verified>, Unverified> {
-        let verdict = self.route.provider.verify(&self.message, now)?;
-        Ok(self.into_stage(|_| Verified { verdict }))
+        let verdict = self.route.provider.verify(&self.stage.message, now)?;
+        Ok(self.into_stage(|Received { message }| Verified { message, verdict }))
     }
 }
 
@@ -158,6 +184,7 @@ impl Event<Verified> {
     ) -> Result<Event<Unique>, NotOurs> {
         match ledger.claim(shelf, self.keys(), patience).await {
             Claimed::First(claim) => Ok(self.into_stage(|stage| Unique {
+                message: stage.message,
                 verdict: stage.verdict,
                 claim,
             })),
@@ -173,13 +200,27 @@ impl Event<Verified> {
 impl Event<Unique> {
     /// Says whether the event may go to the app. Dropping the answer releases the claim.
     pub fn clean(self) -> Cleaned {
-        match self.stage.verdict.fate {
-            Fate::Bury(reason) => Cleaned::Bury(self, reason),
-            Fate::Deliver => Cleaned::Deliver(self.into_stage(|stage| Clean {
-                idempotency_key: stage.claim.keys().idempotency_key(),
-                verdict: stage.verdict,
-                claim: stage.claim,
-            })),
+        let Self { route, stage } = self;
+        let Unique {
+            message,
+            verdict,
+            claim,
+        } = stage;
+        let record = clean::record(&route, &message, &verdict, claim.keys().content);
+        let body = message.body;
+        match verdict.fate {
+            Fate::Deliver => {
+                let stage = Clean { record, body };
+                Cleaned::Deliver(Event { route, stage }, claim)
+            }
+            Fate::Bury(reason) => {
+                let stage = Buried {
+                    record,
+                    body,
+                    reason,
+                };
+                Cleaned::Bury(Event { route, stage }, claim)
+            }
         }
     }
 }
@@ -187,39 +228,99 @@ impl Event<Unique> {
 // === impl Event<Clean> ===
 
 impl Event<Clean> {
-    /// The route it came by.
+    /// The second mint: an event read back from our own store, which took it as a clean one, or one that an
+    /// operator sends again.
+    pub fn restored(route: Arc<Route>, record: Record, body: Bytes) -> Self {
+        Self {
+            route,
+            stage: Clean { record, body },
+        }
+    }
+
+    /// The route it goes by.
     pub fn route(&self) -> &Route {
         &self.route
     }
 
-    /// What the app knows the event by.
-    pub fn idempotency_key(&self) -> &str {
-        &self.stage.idempotency_key
-    }
-
     /// The request for one attempt at the app.
     pub fn request(&self, attempt: Attempt) -> Request<Bytes> {
-        clean::request(
-            &self.route,
-            &self.message,
-            &self.stage.verdict,
-            &self.stage.idempotency_key,
-            attempt,
-        )
+        clean::request(&self.route, &self.stage.record, &self.stage.body, attempt)
+    }
+}
+
+// === impl Event<Buried> ===
+
+impl Event<Buried> {
+    /// Why it must not go to the app.
+    pub fn reason(&self) -> BuryReason {
+        self.stage.reason
+    }
+}
+
+impl<S: Storable> Event<S> {
+    /// What is kept of it beside the body.
+    pub fn record(&self) -> &Record {
+        self.stage.record()
     }
 
-    /// Settles the event: the app has it.
-    pub fn settle(self, at: Timestamp) -> Settling {
-        self.stage.claim.settle(at)
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        self.stage.body()
+    }
+
+    /// What the ledger knows it by.
+    pub fn content(&self) -> Key {
+        self.record().content()
+    }
+
+    /// Stores the event in the queue and settles its claim in one commit.
+    pub fn push(
+        &self,
+        claim: Claim,
+        queue: &dyn Queue,
+        at: Timestamp,
+        state: NewState,
+        attempts: Vec<AttemptRecord>,
+    ) -> Pushing {
+        let pointer = self.route.order_by.as_deref();
+        claim.push(queue, |shelf, keys| NewJob {
+            shelf,
+            keys,
+            head: self.record().encode().into(),
+            body: self.body().clone(),
+            order: pointer.and_then(|pointer| subject::of(self.body(), pointer)),
+            at,
+            state,
+            attempts,
+        })
     }
 }
 
 impl<S> Event<S> {
     fn into_stage<T>(self, next: impl FnOnce(S) -> T) -> Event<T> {
         Event {
-            message: self.message,
             route: self.route,
             stage: next(self.stage),
         }
+    }
+}
+
+impl Storable for Clean {
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+impl Storable for Buried {
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn body(&self) -> &Bytes {
+        &self.body
     }
 }

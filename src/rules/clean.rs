@@ -13,10 +13,12 @@ use data_encoding::BASE64;
 use hyper::header::{
     CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT, VIA,
 };
-use hyper::{Request, Uri};
+use hyper::{Method, Request, Uri};
 
 use crate::rules::config::Route;
+use crate::words::identity::Key;
 use crate::words::message::{Head, Message};
+use crate::words::record::{Record, Stamp};
 use crate::words::time::Timestamp;
 use crate::words::verdict::Verdict;
 
@@ -27,6 +29,8 @@ pub struct Attempt {
     pub number: u32,
     /// The present; the Standard Webhooks signature is made for it.
     pub at: Timestamp,
+    /// An operator sends the event again.
+    pub is_replay: bool,
 }
 
 /// A CloudEvents attribute or forwarding header longer than this is left out rather than passed on.
@@ -50,38 +54,65 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PASSGATE_ATTEMPT: HeaderName = HeaderName::from_static("passgate-attempt");
+const PASSGATE_REPLAY: HeaderName = HeaderName::from_static("passgate-replay");
 const PASSGATE_ASSURANCE: HeaderName = HeaderName::from_static("passgate-assurance");
 
+/// What is kept of a verified message, as far as the app is to receive it.
+pub fn record(route: &Route, message: &Message, verdict: &Verdict, content: Key) -> Record {
+    let head = &message.head;
+    let kind = route.provider.kind();
+    let stamp = Stamp {
+        content,
+        time: verdict.time,
+        received_at: head.received_at,
+    };
+    let mut record = Record::new(kind.name, stamp, verdict.assurance, head.client);
+    record.method = head.method.to_string();
+    if kind.keeps_query {
+        record.query = head.query().to_owned();
+    }
+    record.headers = kept(route, head, verdict);
+    record.event_type = verdict.event_type.to_string();
+    record.ce_type = verdict.ce_type.clone();
+    record.subject = verdict.subject.clone();
+    record.delivery_id = verdict.identity.delivery_id.as_deref().map(str::to_owned);
+    record.host = head.text(&HOST).map(str::to_owned);
+    record
+}
+
 /// The request for one attempt. The body is the one that was verified, byte for byte.
-pub fn request(
-    route: &Route,
-    message: &Message,
-    verdict: &Verdict,
-    idempotency_key: &str,
-    attempt: Attempt,
-) -> Request<Bytes> {
-    let mut request = Request::new(message.body.clone());
-    *request.method_mut() = message.head.method.clone();
-    *request.uri_mut() = target(route, &message.head);
+pub fn request(route: &Route, record: &Record, body: &Bytes, attempt: Attempt) -> Request<Bytes> {
+    let mut request = Request::new(body.clone());
+    // It was the method of a request before.
+    *request.method_mut() = Method::from_bytes(record.method.as_bytes()).unwrap_or(Method::POST);
+    *request.uri_mut() = target(route, &record.query);
     let headers = request.headers_mut();
     headers.reserve(24);
-    keep(headers, route, &message.head, verdict);
-    describe(headers, route, verdict, idempotency_key);
-    tell_way(headers, &message.head);
-    insert(headers, IDEMPOTENCY_KEY, idempotency_key);
+    for (name, value) in &record.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value))
+        {
+            headers.insert(name, value);
+        }
+    }
+    let idempotency_key = record.idempotency_key();
+    describe(headers, route, record, &idempotency_key);
+    tell_way(headers, record);
+    insert(headers, IDEMPOTENCY_KEY, &idempotency_key);
     headers.insert(PASSGATE_ATTEMPT, HeaderValue::from(attempt.number));
     headers.insert(
         PASSGATE_ASSURANCE,
-        HeaderValue::from_static(verdict.assurance.label()),
+        HeaderValue::from_static(record.assurance.label()),
     );
-    sign(headers, route, message, idempotency_key, attempt.at);
+    if attempt.is_replay {
+        headers.insert(PASSGATE_REPLAY, HeaderValue::from_static("true"));
+    }
+    sign(headers, route, body, &idempotency_key, attempt.at);
     request
 }
 
-/// The route's upstream; the query goes with it where it belongs to the message.
-fn target(route: &Route, head: &Head) -> Uri {
-    let query = head.query();
-    if !route.provider.kind().keeps_query || query.is_empty() {
+/// The route's upstream, with the query where there is one to keep.
+fn target(route: &Route, query: &str) -> Uri {
+    if query.is_empty() {
         return route.upstream.clone();
     }
     let path_and_query = match route.upstream.query() {
@@ -95,45 +126,47 @@ fn target(route: &Route, head: &Head) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| route.upstream.clone())
 }
 
-fn keep(headers: &mut HeaderMap, route: &Route, head: &Head, verdict: &Verdict) {
+/// The sender's headers that go to the app, corrected where the body overrules them.
+fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(String, Vec<u8>)> {
     let kind = route.provider.kind();
     let general = [&CONTENT_TYPE, &USER_AGENT, &TRACEPARENT];
+    let mut headers = Vec::new();
     for name in general.into_iter().chain(kind.kept_headers.iter().copied()) {
-        if let Ok(Some(value)) = head.single(name) {
-            headers.insert(name, value.clone());
+        let corrected = verdict.corrections.iter().find(|(other, _)| other == name);
+        let value = match corrected {
+            Some((_, value)) => value.as_ref(),
+            None => head.single(name).ok().flatten(),
+        };
+        if let Some(value) = value {
+            headers.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
         }
     }
-    for (name, value) in &verdict.corrections {
-        match value {
-            Some(value) => headers.insert(name, value.clone()),
-            None => headers.remove(name),
-        };
-    }
+    headers
 }
 
 /// CloudEvents 1.0, HTTP binding in binary mode.
-fn describe(headers: &mut HeaderMap, route: &Route, verdict: &Verdict, idempotency_key: &str) {
+fn describe(headers: &mut HeaderMap, route: &Route, record: &Record, idempotency_key: &str) {
     headers.insert(CE_SPECVERSION, HeaderValue::from_static("1.0"));
     insert(headers, CE_ID, idempotency_key);
-    let source = format!("/{}/{}", route.provider.kind().name, route.name);
+    let source = format!("/{}/{}", record.provider, route.name);
     insert(headers, CE_SOURCE, &encode_attribute(&source));
-    insert(headers, CE_TYPE, &encode_attribute(&verdict.ce_type));
-    if let Some(time) = verdict.time {
+    insert(headers, CE_TYPE, &encode_attribute(&record.ce_type));
+    if let Some(time) = record.time() {
         insert(headers, CE_TIME, &time.to_rfc3339());
     }
-    if let Some(subject) = &verdict.subject {
+    if let Some(subject) = &record.subject {
         insert(headers, CE_SUBJECT, &encode_attribute(subject));
     }
 }
 
 /// Where the request came from, said anew: what the sender said of it is not believed.
-fn tell_way(headers: &mut HeaderMap, head: &Head) {
-    let client = head.client.to_string();
-    let mut forwarded = match head.client {
+fn tell_way(headers: &mut HeaderMap, record: &Record) {
+    let client = record.client.to_string();
+    let mut forwarded = match record.client {
         IpAddr::V4(_) => format!("for={client}"),
         IpAddr::V6(_) => format!("for=\"[{client}]\""),
     };
-    if let Some(host) = head.text(&HOST) {
+    if let Some(host) = &record.host {
         // Quoted because of the colon before a port; a host that passed holds no quotes.
         let _ = write!(forwarded, ";host=\"{host}\"");
         insert(headers, X_FORWARDED_HOST, host);
@@ -150,7 +183,7 @@ fn tell_way(headers: &mut HeaderMap, head: &Head) {
 fn sign(
     headers: &mut HeaderMap,
     route: &Route,
-    message: &Message,
+    body: &Bytes,
     idempotency_key: &str,
     at: Timestamp,
 ) {
@@ -163,7 +196,7 @@ fn sign(
         b".",
         timestamp.as_bytes(),
         b".",
-        &message.body,
+        body,
     ]);
     insert(headers, WEBHOOK_ID, idempotency_key);
     insert(headers, WEBHOOK_TIMESTAMP, &timestamp);

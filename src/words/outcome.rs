@@ -13,6 +13,12 @@ pub enum Outcome {
     Forwarded(StatusCode),
     /// A settled event with the same identity is remembered.
     Duplicate,
+    /// It is stored, and no attempt was made yet.
+    Queued,
+    /// An attempt failed, and it is stored to be tried again.
+    Spilled,
+    /// It is stored, and goes to the app only if an operator says so.
+    DeadLettered,
     /// The request is ambiguous or unreadable as a request.
     Malformed(Malformed),
     /// Verification failed, for whatever reason.
@@ -43,6 +49,8 @@ pub enum Outcome {
     InFlight,
     /// The ledger cannot be read or written.
     StoreUnavailable,
+    /// The route's queue or the disk has no room for another event.
+    QueueFull,
     /// A bound on concurrent work is reached.
     Overloaded,
 }
@@ -68,9 +76,12 @@ pub enum Malformed {
 
 impl Outcome {
     /// Every label, at its [`Outcome::index`].
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 22] = [
         "forwarded",
+        "queued",
+        "spilled",
         "duplicate",
+        "dead_lettered",
         "malformed",
         "unauthentic",
         "stale",
@@ -86,6 +97,7 @@ impl Outcome {
         "upstream_timeout",
         "in_flight",
         "store_unavailable",
+        "queue_full",
         "overloaded",
     ];
 
@@ -93,23 +105,27 @@ impl Outcome {
     pub const fn index(self) -> usize {
         match self {
             Self::Forwarded(_) => 0,
-            Self::Duplicate => 1,
-            Self::Malformed(_) => 2,
-            Self::Unauthentic => 3,
-            Self::Stale => 4,
-            Self::NoRoute => 5,
-            Self::Method => 6,
-            Self::TooSlow => 7,
-            Self::TooLarge => 8,
-            Self::MediaType => 9,
-            Self::ClientLimited => 10,
-            Self::RateLimited => 11,
-            Self::UpstreamStatus(_) => 12,
-            Self::UpstreamUnreachable => 13,
-            Self::UpstreamTimeout => 14,
-            Self::InFlight => 15,
-            Self::StoreUnavailable => 16,
-            Self::Overloaded => 17,
+            Self::Queued => 1,
+            Self::Spilled => 2,
+            Self::Duplicate => 3,
+            Self::DeadLettered => 4,
+            Self::Malformed(_) => 5,
+            Self::Unauthentic => 6,
+            Self::Stale => 7,
+            Self::NoRoute => 8,
+            Self::Method => 9,
+            Self::TooSlow => 10,
+            Self::TooLarge => 11,
+            Self::MediaType => 12,
+            Self::ClientLimited => 13,
+            Self::RateLimited => 14,
+            Self::UpstreamStatus(_) => 15,
+            Self::UpstreamUnreachable => 16,
+            Self::UpstreamTimeout => 17,
+            Self::InFlight => 18,
+            Self::StoreUnavailable => 19,
+            Self::QueueFull => 20,
+            Self::Overloaded => 21,
         }
     }
 
@@ -123,7 +139,7 @@ impl Outcome {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Forwarded(status) | Self::UpstreamStatus(status) => status,
-            Self::Duplicate => StatusCode::OK,
+            Self::Queued | Self::Spilled | Self::Duplicate | Self::DeadLettered => StatusCode::OK,
             Self::Malformed(kind) => kind.status(),
             Self::Unauthentic | Self::Stale => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -134,7 +150,7 @@ impl Outcome {
             Self::ClientLimited | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::InFlight | Self::StoreUnavailable | Self::Overloaded => {
+            Self::InFlight | Self::StoreUnavailable | Self::QueueFull | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -144,7 +160,9 @@ impl Outcome {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Forwarded(_) => "The event was delivered.",
-            Self::Duplicate => "The event was delivered before.",
+            Self::Queued | Self::Spilled => "The event is stored and will be delivered.",
+            Self::Duplicate => "The event was taken before.",
+            Self::DeadLettered => "The event is stored.",
             Self::Malformed(kind) => kind.title(),
             Self::Unauthentic => "The request could not be verified.",
             Self::Stale => "The event is too old or lies in the future.",
@@ -160,6 +178,7 @@ impl Outcome {
             Self::UpstreamTimeout => "The app did not answer in time.",
             Self::InFlight => "The same event is still being processed.",
             Self::StoreUnavailable => "The event cannot be stored at the moment.",
+            Self::QueueFull => "There is no room for the event at the moment.",
             Self::Overloaded => "Too much work at the moment.",
         }
     }
@@ -167,7 +186,11 @@ impl Outcome {
     /// Whether the provider is told that the event is taken care of.
     pub const fn is_accepted(self) -> bool {
         match self {
-            Self::Forwarded(_) | Self::Duplicate => true,
+            Self::Forwarded(_)
+            | Self::Queued
+            | Self::Spilled
+            | Self::Duplicate
+            | Self::DeadLettered => true,
             Self::Malformed(_)
             | Self::Unauthentic
             | Self::Stale
@@ -183,6 +206,7 @@ impl Outcome {
             | Self::UpstreamTimeout
             | Self::InFlight
             | Self::StoreUnavailable
+            | Self::QueueFull
             | Self::Overloaded => false,
         }
     }
@@ -220,9 +244,12 @@ mod tests {
     use super::*;
 
     /// One of each, so that a forgotten row in the table shows.
-    const EACH: [Outcome; 18] = [
+    const EACH: [Outcome; 22] = [
         Outcome::Forwarded(StatusCode::OK),
+        Outcome::Queued,
+        Outcome::Spilled,
         Outcome::Duplicate,
+        Outcome::DeadLettered,
         Outcome::Malformed(Malformed::Request),
         Outcome::Unauthentic,
         Outcome::Stale,
@@ -238,6 +265,7 @@ mod tests {
         Outcome::UpstreamTimeout,
         Outcome::InFlight,
         Outcome::StoreUnavailable,
+        Outcome::QueueFull,
         Outcome::Overloaded,
     ];
 

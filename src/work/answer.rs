@@ -79,6 +79,14 @@ impl Ending {
         self
     }
 
+    /// The same with this reason, where none is known yet.
+    pub fn because_unless_said(self, reason: impl Into<Cow<'static, str>>) -> Self {
+        match self.reason {
+            Some(_) => self,
+            None => self.because(reason),
+        }
+    }
+
     /// The same, ending the connection: what follows on it must not be read as a request.
     pub fn closing(mut self) -> Self {
         self.closes = true;

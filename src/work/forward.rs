@@ -25,9 +25,13 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
+use crate::keepers::breaker::Sign;
 use crate::keepers::event::{Clean, Event};
 use crate::keepers::metrics::AttemptResult;
+use crate::keepers::store::jobs::AttemptRecord;
 use crate::rules::clean::Attempt;
+use crate::rules::retry::{Class, RETRY_AFTER_MAX};
+use crate::words::time::Timestamp;
 
 /// Bytes of the app's answer that go back to the provider.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -40,9 +44,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Idle connections kept per upstream.
 const IDLE_MAX: usize = 256;
-
-/// `Retry-After` of the app is believed up to this.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// The pooled client to all upstreams.
 #[derive(Clone)]
@@ -146,6 +147,56 @@ impl Attempted {
             Self::Answered(_) => AttemptResult::Status,
             Self::Broken(_) => AttemptResult::Unreachable,
             Self::TimedOut => AttemptResult::Timeout,
+        }
+    }
+
+    /// What it means for its event.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Answered(answer) => Class::of(answer.status),
+            Self::Broken(_) | Self::TimedOut => Class::Retry,
+        }
+    }
+
+    /// What it says of the app.
+    pub fn sign(&self) -> Sign {
+        match self {
+            Self::Answered(answer) if !Class::is_outage(answer.status) => Sign::Alive,
+            Self::Answered(_) | Self::Broken(_) | Self::TimedOut => Sign::Away,
+        }
+    }
+
+    /// The reason as the log says it.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Answered(answer) => format!("the app answered {}", answer.status.as_u16()),
+            Self::Broken(reason) => reason.clone(),
+            Self::TimedOut => "the app did not answer in time".to_owned(),
+        }
+    }
+
+    /// When the app wants to be asked again, where it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Answered(answer) => answer.retry_after,
+            Self::Broken(_) | Self::TimedOut => None,
+        }
+    }
+
+    /// What is kept of it.
+    pub fn record(&self, number: u32, at: Timestamp, took: Duration) -> AttemptRecord {
+        AttemptRecord {
+            number,
+            at,
+            status: match self {
+                Self::Answered(answer) => Some(answer.status.as_u16()),
+                Self::Broken(_) | Self::TimedOut => None,
+            },
+            error: match self {
+                Self::Answered(_) => None,
+                Self::Broken(_) | Self::TimedOut => Some(self.reason()),
+            },
+            took,
         }
     }
 }

@@ -13,17 +13,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::keepers::event::{Clean, Cleaned, Event, NotOurs, Verified};
+use crate::keepers::event::{Cleaned, Event, NotOurs, Verified};
 use crate::keepers::ledger::{Ledger, Patience};
 use crate::keepers::limit::{ClientLimiter, lane};
 use crate::keepers::log::{EventFields, Level, Log, RequestLine, bounded};
 use crate::keepers::metrics::Metrics;
-use crate::rules::clean::Attempt;
+use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
 use crate::rules::config::ClientAddressFrom;
 use crate::rules::framing::{BodyLength, Flaw};
@@ -31,10 +31,10 @@ use crate::words::limits::Limits;
 use crate::words::message::{Head, Message};
 use crate::words::outcome::{Malformed, Outcome};
 use crate::words::time::Clock;
-use crate::words::verdict::{BuryReason, Unverified, Verdict};
+use crate::words::verdict::{Unverified, Verdict};
 use crate::work::answer::Ending;
 use crate::work::body::{BodyBudget, BodyError, ReadBody};
-use crate::work::forward::{AppAnswer, Attempted, Forwarder};
+use crate::work::forward::{Attempted, Forwarder};
 use crate::work::head;
 use crate::work::routes::{Route, Routes};
 use crate::work::running::Running;
@@ -48,6 +48,8 @@ pub struct Gate {
     pub routes: ArcSwap<Routes>,
     /// Who processes what, and what is settled.
     pub ledger: Arc<Ledger>,
+    /// What waits for its app.
+    pub queue: Arc<dyn Queue>,
     /// The way to the apps.
     pub forwarder: Forwarder,
     /// Failed verifications by client.
@@ -80,12 +82,17 @@ pub struct HeadNote {
 }
 
 /// What is known of a request for its end.
-struct Trace {
-    head: Arc<Head>,
-    route: Option<Arc<Route>>,
+pub struct Trace {
+    /// The head.
+    pub head: Arc<Head>,
+    /// The route, if one was found.
+    pub route: Option<Arc<Route>>,
+    /// What is said of a verified event.
+    pub event: Option<EventFields>,
+    /// The store keeps the event, so it need not be remembered elsewhere.
+    pub is_kept: bool,
     started: StdInstant,
     body_bytes: usize,
-    event: Option<EventFields>,
     closes: bool,
 }
 
@@ -128,6 +135,7 @@ impl Gate {
             started: StdInstant::now(),
             body_bytes: 0,
             event: None,
+            is_kept: false,
             // Nothing after a chunked body is looked at by the guard, so nothing may come after it.
             closes: note.length == BodyLength::Chunked || note.flaw.is_some(),
         };
@@ -279,62 +287,8 @@ impl Gate {
             }
         }
         match event.clean() {
-            Cleaned::Deliver(event) => self.deliver_inline(trace, &route, event).await,
-            Cleaned::Bury(_, reason) => Ending::of(match reason {
-                BuryReason::Stale => Outcome::Stale,
-                BuryReason::Unreadable => Outcome::Malformed(Malformed::Request),
-            })
-            .because(reason.label()),
-        }
-    }
-
-    /// Takes the event to the app while the provider waits, and answers with what the app says.
-    async fn deliver_inline(
-        &self,
-        trace: &mut Trace,
-        route: &Route,
-        event: Event<Clean>,
-    ) -> Ending {
-        let Ok(_live) = route.live.try_acquire() else {
-            return Ending::of(Outcome::Overloaded).because("too many attempts at one time");
-        };
-        // Last of all, so that nothing charged is ever given back.
-        if let Some(quota) = route.quota.as_ref().filter(|quota| !quota.take()) {
-            let mut ending = Ending::of(Outcome::RateLimited);
-            ending.retry_after = Some(quota.standing().next_in);
-            return ending;
-        }
-        let started = StdInstant::now();
-        let attempt = Attempt {
-            number: 1,
-            at: self.clock.now(),
-        };
-        let attempted = self.forwarder.attempt(&event, attempt).await;
-        self.note_attempt(trace, route, &attempted, started.elapsed());
-        match attempted {
-            Attempted::Answered(answer) if answer.status.is_success() => {
-                let settling = event.settle(self.clock.now());
-                if let Err(error) = settling.synced(self.limits.store_time).await {
-                    // The app has it: nothing is lost, but after a crash it may come again.
-                    self.log.say(
-                        Level::Error,
-                        "an event that the app took could not be settled in time",
-                        &[
-                            ("route", &route.config.name),
-                            ("request_id", &trace.head.request_id),
-                            ("error", &error),
-                        ],
-                    );
-                }
-                let accepted = route.config.provider.kind().accepted_status;
-                with_app(
-                    Outcome::Forwarded(accepted.unwrap_or(answer.status)),
-                    answer,
-                )
-            }
-            Attempted::Answered(answer) => refused_by_app(answer),
-            Attempted::Broken(reason) => Ending::of(Outcome::UpstreamUnreachable).because(reason),
-            Attempted::TimedOut => Ending::of(Outcome::UpstreamTimeout),
+            Cleaned::Deliver(event, claim) => self.deliver(trace, &route, event, claim).await,
+            Cleaned::Bury(event, claim) => self.bury(&route, event, claim).await,
         }
     }
 
@@ -386,18 +340,10 @@ impl Gate {
         }
     }
 
-    fn note_attempt(
-        &self,
-        trace: &mut Trace,
-        route: &Route,
-        attempted: &Attempted,
-        took: Duration,
-    ) {
+    /// An attempt at the app was made, by whomever.
+    pub(super) fn note_attempt(&self, route: &Route, attempted: &Attempted, took: Duration) {
         route.metrics.count_attempt(attempted.result());
         self.metrics.upstream_seconds.observe(took.as_secs_f64());
-        if let Some(fields) = &mut trace.event {
-            fields.upstream_ms = Some(millis(took));
-        }
     }
 
     /// Counts, logs and answers. Every request ends here.
@@ -489,23 +435,7 @@ fn body_refused(error: BodyError) -> Ending {
     }
 }
 
-/// Senders follow a redirect and unsubscribe on 410, so these two never go back.
-fn refused_by_app(answer: AppAnswer) -> Ending {
-    let status = answer.status;
-    let reason = format!("the app answered {}", status.as_u16());
-    if status.is_redirection() || status == StatusCode::GONE {
-        return Ending::of(Outcome::UpstreamStatus(StatusCode::BAD_GATEWAY)).because(reason);
-    }
-    with_app(Outcome::UpstreamStatus(status), answer).because(reason)
-}
-
-fn with_app(outcome: Outcome, answer: AppAnswer) -> Ending {
-    let mut ending = Ending::of(outcome);
-    ending.retry_after = answer.retry_after;
-    ending.app = Some(answer);
-    ending
-}
-
-fn millis(duration: Duration) -> f64 {
+/// Milliseconds with three digits after the point.
+pub fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,12 +1,14 @@
 //! The work: what happens to a request.
 //!
-//! [`ingest`] tells the life of an event in order; [`routes`] is the snapshot it goes by; [`forward`] takes
-//! clean events to the app.
+//! [`ingest`] tells the life of an event in order; [`live`] brings it as far as it goes while its sender waits,
+//! [`delivery`] further; [`routes`] is the snapshot they go by, and [`forward`] takes clean events to the app.
 
 pub mod answer;
 pub mod body;
+pub mod delivery;
 pub mod forward;
 pub mod head;
 pub mod ingest;
+pub mod live;
 pub mod routes;
 pub mod running;

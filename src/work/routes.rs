@@ -6,15 +6,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
+use crate::keepers::breaker::{Breaker, Pass};
 use crate::keepers::ledger::Ledger;
 use crate::keepers::limit::Limiter;
 use crate::keepers::metrics::{Metrics, RouteMetrics};
+use crate::keepers::store::jobs::{Queue, Terms};
 use crate::keepers::store::{Keep, ShelfId, StoreError};
 use crate::rules::config::{self, Config, Quota};
+use crate::words::identity::Key;
 use crate::words::message::Head;
 use crate::words::time::Clock;
+use crate::work::forward::Attempted;
 
 use hyper::header::HOST;
 use std::num::NonZeroU32;
@@ -46,8 +50,12 @@ pub struct Route {
     pub quota: Option<Limiter>,
     /// How often a platform's test goes through.
     pub tests: Limiter,
-    /// Attempts that run now.
+    /// Attempts that run now while their senders wait.
     pub live: Semaphore,
+    /// Whether its upstream is there; shared by all routes to it.
+    pub breaker: Arc<Breaker>,
+    /// Told when the queue's worker has something to look at.
+    pub wake: Notify,
     /// Its metrics.
     pub metrics: RouteMetrics,
 }
@@ -63,6 +71,7 @@ impl Routes {
     pub fn new(
         config: Config,
         ledger: &Ledger,
+        queue: &dyn Queue,
         metrics: &Metrics,
         clock: &Arc<dyn Clock>,
         live_max: usize,
@@ -70,6 +79,7 @@ impl Routes {
         let remember = config.store.remember;
         let mut by_path: HashMap<String, Vec<Arc<Route>>> = HashMap::new();
         let mut all = Vec::new();
+        let mut breakers: HashMap<String, Arc<Breaker>> = HashMap::new();
         for config in config.routes {
             let keep = Keep {
                 remember,
@@ -79,8 +89,16 @@ impl Routes {
             let quota = config
                 .quota
                 .map(|quota| Limiter::new(config.name.clone(), quota, Arc::clone(clock)));
+            queue.hold(shelf, terms(&config))?;
+            let upstream = config
+                .upstream
+                .authority()
+                .map_or("", |authority| authority.as_str());
+            let breaker = breakers.entry(upstream.to_ascii_lowercase()).or_default();
             let route = Arc::new(Route {
                 shelf,
+                breaker: Arc::clone(breaker),
+                wake: Notify::new(),
                 quota,
                 tests: Limiter::new(config.name.clone(), TESTS, Arc::clone(clock)),
                 live: Semaphore::new(live_max.min(Semaphore::MAX_PERMITS)),
@@ -138,8 +156,27 @@ impl Route {
         self.has_path_secret() && head.path() == self.config.path
     }
 
+    /// How long a probe may take before it is given up for lost: an attempt, and what it is stored with.
+    pub fn probe_patience(&self) -> Duration {
+        self.config.timeout * 2
+    }
+
+    /// Reports what an attempt said of the upstream; `true` if it is back after it was away.
+    pub fn report(&self, event: Key, pass: Pass, attempted: &Attempted, now: Duration) -> bool {
+        self.breaker.report(event, pass, attempted.sign(), now)
+    }
+
     fn has_path_secret(&self) -> bool {
         self.config.provider.has_path_secret()
+    }
+}
+
+fn terms(route: &config::Route) -> Terms {
+    Terms {
+        keep_delivered: route.queue.keep_delivered,
+        keep_dead: route.queue.keep_dead,
+        max_events: route.queue.max_events,
+        max_bytes: route.queue.max_bytes,
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use passgate::keepers::store::Store;
 use passgate::keepers::store::embedded::Embedded;
 use passgate::keepers::store::tuning::Tuning;
 
@@ -21,7 +20,7 @@ fn event(n: u64) -> Request {
     Request::walletwerk(card_event(n), &format!("d{n}"))
 }
 
-fn store_on(disk: &Disk, clock: &Arc<HandClock>) -> Arc<dyn Store> {
+fn store_on(disk: &Disk, clock: &Arc<HandClock>) -> Arc<Embedded> {
     let tuning = Tuning {
         retry_first: Duration::from_millis(5),
         retry_max: Duration::from_millis(20),

@@ -27,6 +27,9 @@ mod secrets;
 /// Bytes of any kind, and true requests with something broken in them.
 mod hostile;
 
+/// Events that outlive an app's absence.
+mod delivery;
+
 /// What is the same event, and what becomes of the second one.
 mod dedupe;
 

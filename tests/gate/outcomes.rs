@@ -30,7 +30,10 @@ macro_rules! one_test_for_each {
 
 one_test_for_each! {
     "forwarded": an_event_that_the_app_takes_is_answered_with_the_apps_status,
+    "queued": an_event_that_waits_is_answered_at_once,
+    "spilled": an_event_that_the_app_could_not_take_is_answered_all_the_same,
     "duplicate": an_event_that_is_settled_is_answered_200_and_not_forwarded_again,
+    "dead_lettered": an_event_that_must_not_be_delivered_is_kept,
     "malformed": an_ambiguous_request_is_refused_with_the_status_that_says_most,
     "unauthentic": a_request_that_cannot_be_verified_is_refused_in_one_text,
     "stale": an_event_from_another_time_is_refused,
@@ -46,6 +49,7 @@ one_test_for_each! {
     "upstream_timeout": an_app_that_does_not_answer_is_a_gateway_timeout,
     "in_flight": an_event_that_is_being_processed_is_told_to_come_again,
     "store_unavailable": a_ledger_that_cannot_be_asked_refuses_rather_than_guesses,
+    "queue_full": a_queue_without_room_says_so,
     "overloaded": a_bound_on_concurrent_work_is_said,
 }
 
@@ -406,6 +410,41 @@ async fn an_apps_refusal_goes_back() -> Ended {
         answers.push((status, answer));
     }
     (gate, answers)
+}
+
+/// A gateway in this mode before an app that answers with these statuses, one after the other, and its
+/// answers to as many events.
+async fn durable(more: &str, statuses: &'static [u16]) -> Ended {
+    let app = App::start(move |_, before| Reply::status(*statuses.get(before).unwrap_or(&503)));
+    let gate = Setup::walletwerk(app.await, more).start().await;
+    let mut answers = Vec::new();
+    for n in 0..statuses.len() as u64 {
+        let answer = gate.send(&Request::walletwerk(card_event(n), "d")).await;
+        answers.push((200, answer));
+    }
+    (gate, answers)
+}
+
+async fn an_event_that_waits_is_answered_at_once() -> Ended {
+    durable("delivery = \"queue\"", &[200, 500, 400]).await
+}
+
+async fn an_event_that_the_app_could_not_take_is_answered_all_the_same() -> Ended {
+    durable("delivery = \"spill\"", &[500, 401, 302]).await
+}
+
+async fn an_event_that_must_not_be_delivered_is_kept() -> Ended {
+    durable("delivery = \"spill\"", &[400, 410, 422]).await
+}
+
+async fn a_queue_without_room_says_so() -> Ended {
+    let app = App::start(|_, _| Reply::status(500));
+    let more = "delivery = \"queue\"\n[route.queue]\nmax_events = 1";
+    let gate = Setup::walletwerk(app.await, more).start().await;
+    let event = |n| Request::walletwerk(card_event(n), "d");
+    assert_eq!(gate.send(&event(1)).await.outcome(), "queued");
+    let answer = gate.send(&event(2)).await;
+    (gate, vec![(503, answer)])
 }
 
 async fn an_app_that_hangs_up_is_a_bad_gateway() -> Ended {

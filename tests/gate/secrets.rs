@@ -97,6 +97,7 @@ fn wallit(secret: &str, n: u64) -> Request {
 async fn gate(open: tokio::sync::watch::Receiver<bool>) -> (Gate, std::sync::Arc<dyn Store>) {
     let app = App::start(move |request, _| match request.target() {
         "/fails" => Reply::status(500),
+        "/refuses" => Reply::status(422),
         "/hangs-up" => Reply::Close,
         "/silent" => Reply::Never,
         "/held" => Reply::After(open.clone(), Box::new(Reply::status(200))),
@@ -108,7 +109,7 @@ async fn gate(open: tokio::sync::watch::Receiver<bool>) -> (Gate, std::sync::Arc
     config += "verify.management_key = \"env:WALLIT_KEY\"\nverify.management_secret = \"env:WALLIT_SECRET\"\n";
     for name in ["good", "fails", "hangs-up", "silent", "held"] {
         config += &format!(
-            "[[route]]\nname = \"{name}\"\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\", \"env:WALLETWERK_SECRET_OLD\"]\nsign_with = \"env:SIGNING_SECRET\"\nupstream = \"http://@APP@/{name}\"\n"
+            "[[route]]\nname = \"{name}\"\ndelivery = \"inline\"\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\", \"env:WALLETWERK_SECRET_OLD\"]\nsign_with = \"env:SIGNING_SECRET\"\nupstream = \"http://@APP@/{name}\"\n"
         );
         config += match name {
             "good" => "max_body = \"1KiB\"\nquota = { rate = \"1/h\", burst = 1 }\n",
@@ -116,6 +117,28 @@ async fn gate(open: tokio::sync::watch::Receiver<bool>) -> (Gate, std::sync::Arc
             _ => "",
         };
     }
+    for (name, more) in [
+        (
+            "later",
+            "delivery = \"queue\"\nupstream = \"http://@APP@/fails\"\nqueue = { max_events = 1 }\n",
+        ),
+        (
+            "spills",
+            "delivery = \"spill\"\nupstream = \"http://@APP@/fails\"\n",
+        ),
+        (
+            "buries",
+            "delivery = \"spill\"\nupstream = \"http://@APP@/refuses\"\n",
+        ),
+    ] {
+        config += &format!(
+            "[[route]]\nname = \"{name}\"\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\n{more}"
+        );
+    }
+    let config = config.replace(
+        "[[route]]\nprovider",
+        "[[route]]\ndelivery = \"inline\"\nprovider",
+    );
     let (setup, store) = Setup::config(app.await, config).in_memory();
     let setup = setup.within(|limits| {
         limits.body_time = Duration::from_millis(500);
@@ -227,6 +250,11 @@ async fn no_secret_comes_out_whatever_happens() {
         ),
         ("too_large", walletwerk(good, body(2) + &" ".repeat(1024))),
         ("media_type", passworks(2).with("Content-Encoding: gzip")),
+        ("queued", walletwerk("/webhooks/later", body(1))),
+        ("queue_full", walletwerk("/webhooks/later", body(2))),
+        ("spilled", walletwerk("/webhooks/spills", body(1))),
+        ("dead_lettered", walletwerk("/webhooks/buries", body(1))),
+        ("dead_lettered", walletwerk("/webhooks/spills", stale(3))),
         ("upstream_status", walletwerk("/webhooks/fails", body(2))),
         (
             "upstream_unreachable",

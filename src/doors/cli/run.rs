@@ -57,7 +57,10 @@ pub fn open_store(
     Embedded::open(Options {
         path: path.clone(),
         clock: Arc::clone(clock),
-        tuning: Tuning::default(),
+        tuning: Tuning {
+            free_bytes_min: config.store.reserve,
+            ..Tuning::default()
+        },
         on_commit: Some(Box::new(move |commit| {
             observed
                 .store_commit_seconds
@@ -78,7 +81,7 @@ fn serve(config: Config) -> Result<(), String> {
     let metrics = Arc::new(Metrics::new());
     let store_path = config.store.path.clone();
     let is_new = !store_path.exists();
-    let store = open_store(&config, &clock, &metrics)?;
+    let store = Arc::new(open_store(&config, &clock, &metrics)?);
     if is_new {
         // On a first start this is as it should be; after any other it means that all is forgotten.
         log.say(
@@ -92,7 +95,8 @@ fn serve(config: Config) -> Result<(), String> {
         .build()
         .map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let parts = Parts {
-        store: Arc::new(store),
+        store: store.clone(),
+        queue: store,
         clock,
         log: log.clone(),
         metrics,

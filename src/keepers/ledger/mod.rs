@@ -5,9 +5,9 @@
 //! becomes of a duplicate.
 //!
 //! # Why a claim is a value
-//! Only [`Ledger::claim`] makes one, and it ends in exactly one of two ways: it is settled, which moves it
-//! into the store's writer where no waiter can cancel it, or it is dropped, which releases the event for
-//! whoever waits. So a failure, a timeout, a cancelled task and a panic all release, and none of them can
+//! Only [`Ledger::claim`] makes one, and it ends in exactly one of three ways: it is settled, or pushed (which
+//! stores the event and settles in one commit), and either moves it into the store's writer where no waiter
+//! can cancel it; or it is dropped, which releases the event for whoever waits. So a failure, a timeout, a cancelled task and a panic all release, and none of them can
 //! leave an event marked as seen that the app never got.
 
 mod conflicts;
@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::keepers::ledger::conflicts::Conflicts;
+use crate::keepers::store::jobs::{JobId, NewJob, Queue};
 use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
 use crate::words::identity::{Key, Keys};
 use crate::words::time::{Clock, Timestamp};
@@ -84,6 +85,10 @@ pub struct Settling(oneshot::Receiver<Result<(), StoreError>>);
 /// The claims of the moment, by key.
 #[derive(Default)]
 struct Flights(Mutex<HashMap<(ShelfId, Key), Flight>>);
+
+/// A push that is under way. Dropping it cancels nothing.
+#[must_use]
+pub struct Pushing(oneshot::Receiver<Result<JobId, StoreError>>);
 
 /// Somebody's claim: whoever waits for its end holds a receiver of this sender, which is dropped with it.
 #[derive(Default)]
@@ -290,6 +295,25 @@ impl Claim {
         );
         Settling(settling)
     }
+
+    /// Stores the event and settles it in one commit; `job` is made for these keys on this shelf. If that
+    /// fails the event is neither, and released.
+    pub fn push(mut self, queue: &dyn Queue, job: impl FnOnce(ShelfId, Keys) -> NewJob) -> Pushing {
+        self.is_held = false;
+        let (done, pushing) = oneshot::channel();
+        // Not the ledger, as with settling.
+        let flights = Arc::clone(&self.ledger.in_flight);
+        let (shelf, keys) = (self.shelf, self.keys);
+        queue.push(
+            job(shelf, keys),
+            Box::new(move |result| {
+                flights.end(shelf, &keys);
+                // Nobody may be waiting any more; it is stored all the same.
+                let _ = done.send(result);
+            }),
+        );
+        Pushing(pushing)
+    }
 }
 
 impl Drop for Claim {
@@ -308,6 +332,22 @@ impl Settling {
     /// # Errors
     /// If it could not be written, or not in time. The store goes on trying by itself.
     pub async fn synced(self, limit: Duration) -> Result<(), StoreError> {
+        match tokio::time::timeout(limit, self.0).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError::Closed),
+            Err(_) => Err(StoreError::Unavailable),
+        }
+    }
+}
+
+// === impl Pushing ===
+
+impl Pushing {
+    /// Waits until the event is stored and synced, at most `limit`.
+    ///
+    /// # Errors
+    /// Why it is not stored. After `limit` it may still be: then its retry is a duplicate.
+    pub async fn synced(self, limit: Duration) -> Result<JobId, StoreError> {
         match tokio::time::timeout(limit, self.0).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StoreError::Closed),

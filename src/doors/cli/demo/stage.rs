@@ -67,6 +67,16 @@ rate = "6/min"
 burst = 3
 
 [[route]]
+provider = "walletwerk"
+name = "inline"
+secrets = ["env:WALLETWERK_SECRET"]
+upstream = "http://@APP@/inline"
+delivery = "inline"
+[route.quota]
+rate = "6/min"
+burst = 1
+
+[[route]]
 provider = "passworks"
 secrets = ["env:PASSWORKS_API_KEY"]
 upstream = "http://@APP@/passworks"
@@ -186,11 +196,12 @@ impl Stage {
         let (config, _) = Config::read(&text, &file, Some(&DemoSecrets))
             .map_err(|remarks| listing(&file, &remarks))?;
         let metrics = Arc::new(Metrics::new());
-        let store = open_store(&config, &self.clock, &metrics)?;
+        let store = Arc::new(open_store(&config, &self.clock, &metrics)?);
         let log = Log::new(Box::new(io::sink()), Format::Json, Arc::clone(&self.clock))
             .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
         let parts = Parts {
-            store: Arc::new(store),
+            store: store.clone(),
+            queue: store,
             clock: Arc::clone(&self.clock),
             log,
             metrics,

@@ -23,6 +23,10 @@ pub async fn tell(stage: &mut Stage) -> Result<bool, String> {
     }
     teller.chapter("Too many at once: a route with a quota of 3, then 6 a minute");
     teller.too_many().await?;
+    teller.chapter("The same with delivery = \"inline\": the sender is told to slow down");
+    teller.too_many_inline().await?;
+    teller.chapter("The app goes down and comes back");
+    teller.outage().await?;
     teller.chapter("A flood of forgeries from the same address as the genuine sender");
     teller.flood().await?;
     teller.chapter("A restart: what was answered is not forgotten");
@@ -94,15 +98,65 @@ impl Teller<'_> {
         let Some(kind) = KINDS.first() else {
             return Ok(());
         };
-        for number in 1..=3 {
+        let before = self.stage.app.count();
+        for number in 1..=5 {
             let sample = self.sample(kind);
+            let outcome = if number <= 3 { "forwarded" } else { "queued" };
             let what = format!("event {number} of 5");
-            self.act(&what, "narrow", sample, 200, "forwarded").await?;
+            self.act(&what, "narrow", sample, 200, outcome).await?;
         }
-        let late = self.sample(kind);
-        for number in 4..=5 {
-            let what = format!("event {number} of 5");
-            self.act(&what, "narrow", late.clone(), 429, "rate_limited")
+        self.check(
+            "the app got three so far; the others follow at the quota's pace",
+            self.stage.app.count() == before + 3,
+        );
+        Ok(())
+    }
+
+    async fn too_many_inline(&mut self) -> Result<(), String> {
+        let Some(kind) = KINDS.first() else {
+            return Ok(());
+        };
+        for number in 1..=2 {
+            let sample = self.sample(kind);
+            let (status, outcome) = match number {
+                1 => (200, "forwarded"),
+                _ => (429, "rate_limited"),
+            };
+            let what = format!("event {number} of 2");
+            self.act(&what, "inline", sample, status, outcome).await?;
+        }
+        Ok(())
+    }
+
+    async fn outage(&mut self) -> Result<(), String> {
+        self.stage.app.set_down(true);
+        say("    … the app is down …");
+        let paths: Vec<String> = KINDS.iter().map(|kind| format!("/{}", kind.name)).collect();
+        let before = self.stage.app.count_at(&paths);
+        let mut taken = 0;
+        let mut last = None;
+        for kind in KINDS {
+            for _ in 0..10 {
+                let sample = self.sample(kind);
+                let answer = self.stage.send(kind.name, sample.clone()).await?;
+                taken += usize::from(answer.status.is_ok_and(|status| status.as_u16() == 200));
+                last = Some((kind, sample));
+            }
+        }
+        self.check(
+            &format!("30 events while it is down: {taken} were answered 200"),
+            taken == 30,
+        );
+        self.stage.restart_gateway().await?;
+        say("    … the gateway is stopped and started, and the app is back …");
+        self.stage.app.set_down(false);
+        let got = self.stage.app.wait_for(&paths, before + 30).await - before;
+        self.check(
+            &format!("the app got {got} of them, each one once"),
+            got == 30,
+        );
+        if let Some((kind, sample)) = last {
+            self.act("the last one again", kind.name, sample, 200, "duplicate")
                 .await?;
         }
         Ok(())

@@ -1,0 +1,369 @@
+//! What becomes of an event while the provider waits: it goes to the app, to the queue, or to the dead
+//! letters, as the route's `delivery` says.
+//!
+//! An attempt's resources are taken in one order (breaker, live place, quota last), so that nothing charged is
+//! ever given back. In `spill` and `queue` no authentic event is refused for what the app does or for speed:
+//! only a store that has no room or cannot be written says no, and then the provider's retry finds nothing
+//! settled.
+
+use std::time::Instant as StdInstant;
+
+use hyper::StatusCode;
+use tokio::sync::SemaphorePermit;
+
+use crate::keepers::breaker::Pass;
+use crate::keepers::event::{Buried, Clean, Event, Storable};
+use crate::keepers::ledger::Claim;
+use crate::keepers::log::Level;
+use crate::keepers::store::StoreError;
+use crate::keepers::store::jobs::{AttemptRecord, NewState, Reason};
+use crate::rules::clean::Attempt;
+use crate::rules::config::Delivery;
+use crate::rules::retry::Class;
+use crate::words::dead::DeadReason;
+use crate::words::outcome::{Malformed, Outcome};
+use crate::words::verdict::BuryReason;
+use crate::work::answer::Ending;
+use crate::work::forward::{AppAnswer, Attempted};
+use crate::work::ingest::{Gate, Trace, millis};
+use crate::work::routes::Route;
+
+/// What is held while an attempt is made.
+struct Resources<'a> {
+    pass: Pass,
+    _live: SemaphorePermit<'a>,
+}
+
+/// Why no attempt is made now.
+enum NotNow {
+    /// The app is away.
+    Breaker,
+    /// Too many attempts at one time.
+    Places,
+    /// The route's quota is used up.
+    Quota,
+}
+
+impl Gate {
+    /// Brings a clean event as far as it goes while its sender waits.
+    pub(super) async fn deliver(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        event: Event<Clean>,
+        claim: Claim,
+    ) -> Ending {
+        match route.config.delivery {
+            Delivery::Inline => self.deliver_inline(trace, route, event, claim).await,
+            Delivery::Spill => self.deliver_or_spill(trace, route, event, claim).await,
+            Delivery::Queue => {
+                self.enqueue(route, &event, claim, Outcome::Queued, Vec::new())
+                    .await
+            }
+        }
+    }
+
+    /// Sets aside an authentic event that must not go to the app.
+    pub(super) async fn bury(&self, route: &Route, event: Event<Buried>, claim: Claim) -> Ending {
+        let reason = event.reason();
+        match route.config.delivery {
+            Delivery::Inline => Ending::of(match reason {
+                BuryReason::Stale => Outcome::Stale,
+                BuryReason::Unreadable => Outcome::Malformed(Malformed::Request),
+            })
+            .because(reason.label()),
+            Delivery::Spill | Delivery::Queue => {
+                self.dead_letter(route, &event, claim, reason.into(), Vec::new())
+                    .await
+            }
+        }
+    }
+
+    async fn deliver_inline(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        event: Event<Clean>,
+        claim: Claim,
+    ) -> Ending {
+        let resources = match self.take_resources(route, Pass::Free) {
+            Ok(resources) => resources,
+            Err(NotNow::Quota) => {
+                let mut ending = Ending::of(Outcome::RateLimited);
+                ending.retry_after = route.quota.as_ref().map(|quota| quota.standing().next_in);
+                return ending;
+            }
+            Err(NotNow::Places | NotNow::Breaker) => {
+                return Ending::of(Outcome::Overloaded).because("too many attempts at one time");
+            }
+        };
+        let (attempted, record) = self.attempt(trace, route, &event).await;
+        drop(resources);
+        match attempted {
+            Attempted::Answered(answer) if answer.status.is_success() => {
+                self.settle(trace, route, &event, claim, record).await;
+                accepted_by_app(route, answer)
+            }
+            Attempted::Answered(answer) => refused_by_app(answer),
+            Attempted::Broken(reason) => Ending::of(Outcome::UpstreamUnreachable).because(reason),
+            Attempted::TimedOut => Ending::of(Outcome::UpstreamTimeout),
+        }
+    }
+
+    async fn deliver_or_spill(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        event: Event<Clean>,
+        claim: Claim,
+    ) -> Ending {
+        let pass = route
+            .breaker
+            .ask(self.clock.elapsed(), route.probe_patience());
+        let resources = match self.take_resources(route, pass) {
+            Ok(resources) => resources,
+            Err(why) => {
+                let ending = self
+                    .enqueue(route, &event, claim, Outcome::Queued, Vec::new())
+                    .await;
+                return ending.because_unless_said(why.label());
+            }
+        };
+        let (attempted, record) = self.attempt(trace, route, &event).await;
+        route.report(
+            event.content(),
+            resources.pass,
+            &attempted,
+            self.clock.elapsed(),
+        );
+        drop(resources);
+        match attempted.class() {
+            Class::Delivered => {
+                self.settle(trace, route, &event, claim, record).await;
+                match attempted {
+                    Attempted::Answered(answer) => accepted_by_app(route, answer),
+                    // Only an answer is a delivery.
+                    Attempted::Broken(_) | Attempted::TimedOut => Ending::of(Outcome::Overloaded),
+                }
+            }
+            Class::Refused => {
+                let reason = attempted.reason();
+                self.dead_letter(route, &event, claim, DeadReason::Refused, vec![record])
+                    .await
+                    .because_unless_said(reason)
+            }
+            Class::Retry => {
+                let reason = attempted.reason();
+                self.spill(route, &event, claim, record, &attempted)
+                    .await
+                    .because_unless_said(reason)
+            }
+        }
+    }
+
+    /// Stores an event whose first attempt failed, to be tried again by the schedule.
+    async fn spill(
+        &self,
+        route: &Route,
+        event: &Event<Clean>,
+        claim: Claim,
+        record: AttemptRecord,
+        attempted: &Attempted,
+    ) -> Ending {
+        let now = self.clock.now();
+        let next = route.config.queue.schedule.next(
+            event.record().received_at(),
+            1,
+            now,
+            attempted.retry_after(),
+            fastrand::u64(..),
+        );
+        let Some(due) = next else {
+            return self
+                .dead_letter(route, event, claim, DeadReason::GivenUp, vec![record])
+                .await;
+        };
+        let pushing = event.push(
+            claim,
+            &*self.queue,
+            now,
+            NewState::Queued { due },
+            vec![record],
+        );
+        let stored = pushing.synced(self.limits.store_time).await;
+        route.wake.notify_one();
+        stored.map_or_else(not_stored, |_| Ending::of(Outcome::Spilled))
+    }
+
+    /// Stores an event that waits for its first attempt.
+    async fn enqueue(
+        &self,
+        route: &Route,
+        event: &Event<Clean>,
+        claim: Claim,
+        outcome: Outcome,
+        attempts: Vec<AttemptRecord>,
+    ) -> Ending {
+        let now = self.clock.now();
+        let pushing = event.push(
+            claim,
+            &*self.queue,
+            now,
+            NewState::Queued { due: now },
+            attempts,
+        );
+        let stored = pushing.synced(self.limits.store_time).await;
+        route.wake.notify_one();
+        stored.map_or_else(not_stored, |_| Ending::of(outcome))
+    }
+
+    async fn dead_letter<S: Storable>(
+        &self,
+        route: &Route,
+        event: &Event<S>,
+        claim: Claim,
+        reason: DeadReason,
+        attempts: Vec<AttemptRecord>,
+    ) -> Ending {
+        let state = NewState::Dead {
+            reason: Reason(reason.code()),
+        };
+        let pushing = event.push(claim, &*self.queue, self.clock.now(), state, attempts);
+        let stored = pushing.synced(self.limits.store_time).await;
+        self.log.say(
+            Level::Warn,
+            "an event became a dead letter",
+            &[
+                ("route", &route.config.name),
+                ("event_id", &event.record().idempotency_key()),
+                ("reason", &reason.label()),
+            ],
+        );
+        stored.map_or_else(not_stored, |_| {
+            Ending::of(Outcome::DeadLettered).because(reason.label())
+        })
+    }
+
+    /// Settles an event that the app took, with a copy where delivered events are kept.
+    async fn settle(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        event: &Event<Clean>,
+        claim: Claim,
+        record: AttemptRecord,
+    ) {
+        let now = self.clock.now();
+        let limit = self.limits.store_time;
+        let settled = match route.config.queue.keep_delivered.is_zero() {
+            true => claim.settle(now).synced(limit).await,
+            false => {
+                trace.is_kept = true;
+                let pushing =
+                    event.push(claim, &*self.queue, now, NewState::Delivered, vec![record]);
+                pushing.synced(limit).await.map(|_| ())
+            }
+        };
+        if let Err(error) = settled {
+            // The app has it: nothing is lost, but after a crash it may come again.
+            self.log.say(
+                Level::Error,
+                "an event that the app took could not be settled in time",
+                &[
+                    ("route", &route.config.name),
+                    ("request_id", &trace.head.request_id),
+                    ("error", &error),
+                ],
+            );
+        }
+    }
+
+    fn take_resources<'a>(&self, route: &'a Route, pass: Pass) -> Result<Resources<'a>, NotNow> {
+        if matches!(pass, Pass::Not(_)) {
+            return Err(NotNow::Breaker);
+        }
+        let give_back = |why| {
+            if pass == Pass::Probe {
+                route.breaker.give_back();
+            }
+            why
+        };
+        let live = route
+            .live
+            .try_acquire()
+            .map_err(|_| give_back(NotNow::Places))?;
+        match &route.quota {
+            Some(quota) if !quota.take() => Err(give_back(NotNow::Quota)),
+            Some(_) | None => Ok(Resources { pass, _live: live }),
+        }
+    }
+
+    /// The first attempt, and what is kept of it.
+    async fn attempt(
+        &self,
+        trace: &mut Trace,
+        route: &Route,
+        event: &Event<Clean>,
+    ) -> (Attempted, AttemptRecord) {
+        let started = StdInstant::now();
+        let at = self.clock.now();
+        let attempt = Attempt {
+            number: 1,
+            at,
+            is_replay: false,
+        };
+        let attempted = self.forwarder.attempt(event, attempt).await;
+        let took = started.elapsed();
+        self.note_attempt(route, &attempted, took);
+        if let Some(fields) = &mut trace.event {
+            fields.upstream_ms = Some(millis(took));
+        }
+        let record = attempted.record(1, at, took);
+        (attempted, record)
+    }
+}
+
+// === impl NotNow ===
+
+impl NotNow {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Breaker => "the app is away",
+            Self::Places => "too many attempts at one time",
+            Self::Quota => "the route's quota is used up",
+        }
+    }
+}
+
+fn not_stored(error: StoreError) -> Ending {
+    let outcome = match error {
+        StoreError::Full | StoreError::ShelfFull | StoreError::NoSpace => Outcome::QueueFull,
+        StoreError::Unavailable | StoreError::Closed => Outcome::StoreUnavailable,
+    };
+    Ending::of(outcome).because(error.to_string())
+}
+
+fn accepted_by_app(route: &Route, answer: AppAnswer) -> Ending {
+    let accepted = route.config.provider.kind().accepted_status;
+    with_app(
+        Outcome::Forwarded(accepted.unwrap_or(answer.status)),
+        answer,
+    )
+}
+
+/// Senders follow a redirect and unsubscribe on 410, so these two never go back.
+fn refused_by_app(answer: AppAnswer) -> Ending {
+    let status = answer.status;
+    let reason = format!("the app answered {}", status.as_u16());
+    if status.is_redirection() || status == StatusCode::GONE {
+        return Ending::of(Outcome::UpstreamStatus(StatusCode::BAD_GATEWAY)).because(reason);
+    }
+    with_app(Outcome::UpstreamStatus(status), answer).because(reason)
+}
+
+fn with_app(outcome: Outcome, answer: AppAnswer) -> Ending {
+    let mut ending = Ending::of(outcome);
+    ending.retry_after = answer.retry_after;
+    ending.app = Some(answer);
+    ending
+}
