@@ -7,6 +7,7 @@ pub mod clean;
 pub mod client;
 pub mod config;
 pub mod diagnosis;
+pub mod filter;
 pub mod framing;
 pub mod hmac;
 pub mod json;

@@ -117,6 +117,19 @@ pub fn size_text(bytes: u64) -> String {
         .unwrap_or_else(|| "0B".to_owned())
 }
 
+/// A rate as the configuration would write it.
+pub fn rate_text(rate: Rate) -> String {
+    let written = |(unit, secs): &(&str, u64)| {
+        (Duration::from_secs(*secs) == rate.per).then(|| format!("{}{unit}", rate.count))
+    };
+    // Every rate that was read has one of these units.
+    RATE_UNITS
+        .iter()
+        .rev()
+        .find_map(written)
+        .unwrap_or_default()
+}
+
 #[derive(Clone, Copy)]
 enum Slip {
     Shape,
@@ -232,6 +245,7 @@ mod tests {
         ];
         for (text, count, secs) in right {
             let rate = rate(text).unwrap();
+            assert_eq!(super::rate(&rate_text(rate)), Ok(rate), "{text}");
             assert_eq!(
                 (rate.count.get(), rate.per.as_secs()),
                 (count, secs),
