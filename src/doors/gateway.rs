@@ -17,6 +17,7 @@ use crate::keepers::ledger::Ledger;
 use crate::keepers::limit::ClientLimiter;
 use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
+use crate::keepers::recent::Recent;
 use crate::keepers::store::jobs::Queue;
 use crate::keepers::store::{Store, StoreError};
 use crate::rules::config::Config;
@@ -105,6 +106,7 @@ impl Gateway {
         let clients = ClientLimiter::new(config.client_quota, Arc::clone(&clock));
         let routes = Routes::new(config, &ledger, &*queue, &metrics, &clock, limits.live)
             .map_err(StartError::Store)?;
+        let recent = Recent::new(clock.now());
         let gate = Arc::new(Gate {
             routes: ArcSwap::from_pointee(routes),
             ledger,
@@ -117,6 +119,7 @@ impl Gateway {
             clock,
             log,
             metrics,
+            recent,
             trusted_proxies,
             client_address_from,
         });

@@ -237,6 +237,11 @@ impl Event<Clean> {
         }
     }
 
+    /// What is kept of it, once it is with the app.
+    pub fn into_record(self) -> Record {
+        self.stage.record
+    }
+
     /// The route it goes by.
     pub fn route(&self) -> &Route {
         &self.route

@@ -9,4 +9,5 @@ pub mod ledger;
 pub mod limit;
 pub mod log;
 pub mod metrics;
+pub mod recent;
 pub mod store;

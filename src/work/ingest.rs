@@ -23,6 +23,7 @@ use crate::keepers::ledger::{Ledger, Patience};
 use crate::keepers::limit::{ClientLimiter, lane};
 use crate::keepers::log::{EventFields, Level, Log, RequestLine, bounded};
 use crate::keepers::metrics::Metrics;
+use crate::keepers::recent::{Passed, Recent, Refused, RefusedEvent};
 use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
 use crate::rules::config::ClientAddressFrom;
@@ -66,6 +67,8 @@ pub struct Gate {
     pub log: Log,
     /// Where it is all counted.
     pub metrics: Arc<Metrics>,
+    /// What happened lately and is stored nowhere.
+    pub recent: Recent,
     /// Peers whose word on the client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where such a peer writes it.
@@ -89,8 +92,8 @@ pub struct Trace {
     pub route: Option<Arc<Route>>,
     /// What is said of a verified event.
     pub event: Option<EventFields>,
-    /// The store keeps the event, so it need not be remembered elsewhere.
-    pub is_kept: bool,
+    /// The event, where the app took it and the store keeps no copy.
+    pub passed: Option<Passed>,
     started: StdInstant,
     body_bytes: usize,
     closes: bool,
@@ -135,7 +138,7 @@ impl Gate {
             started: StdInstant::now(),
             body_bytes: 0,
             event: None,
-            is_kept: false,
+            passed: None,
             // Nothing after a chunked body is looked at by the guard, so nothing may come after it.
             closes: note.length == BodyLength::Chunked || note.flaw.is_some(),
         };
@@ -347,7 +350,7 @@ impl Gate {
     }
 
     /// Counts, logs and answers. Every request ends here.
-    fn finish(&self, trace: Trace, mut ending: Ending) -> Response<Full<Bytes>> {
+    fn finish(&self, mut trace: Trace, mut ending: Ending) -> Response<Full<Bytes>> {
         let outcome = ending.outcome;
         let took = trace.started.elapsed();
         ending.closes |= trace.closes;
@@ -358,6 +361,12 @@ impl Gate {
                 self.watch(route, outcome, trace.event.is_some());
             }
             None => self.metrics.count_unmatched(outcome),
+        }
+        if let Some(passed) = trace.passed.take() {
+            self.recent.note_passed(passed);
+        }
+        if !outcome.is_accepted() {
+            self.recent.note_refused(self.refused(&trace, &ending));
         }
         self.log.request(&RequestLine {
             request_id: &trace.head.request_id,
@@ -377,6 +386,27 @@ impl Gate {
             quota.map(|quota| quota.standing()),
             self.clock.now(),
         )
+    }
+
+    /// What the operator is shown of a refusal.
+    fn refused(&self, trace: &Trace, ending: &Ending) -> Refused {
+        Refused {
+            at: self.clock.now(),
+            request_id: Arc::clone(&trace.head.request_id),
+            route: trace
+                .route
+                .as_ref()
+                .map(|route| Arc::clone(&route.config.name)),
+            outcome: ending.outcome,
+            reason: ending.reason.clone(),
+            client: trace.head.client,
+            method: bounded(trace.head.method.as_str()),
+            event: trace.event.as_ref().map(|event| RefusedEvent {
+                id: event.event_id.clone(),
+                event_type: event.event_type.clone(),
+                delivery_id: event.delivery_id.clone(),
+            }),
+        }
     }
 
     /// Raises the alarms that a provider's patience depends on.

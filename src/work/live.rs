@@ -6,6 +6,7 @@
 //! only a store that has no room or cannot be written says no, and then the provider's retry finds nothing
 //! settled.
 
+use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use hyper::StatusCode;
@@ -15,6 +16,7 @@ use crate::keepers::breaker::Pass;
 use crate::keepers::event::{Buried, Clean, Event, Storable};
 use crate::keepers::ledger::Claim;
 use crate::keepers::log::Level;
+use crate::keepers::recent::Passed;
 use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{AttemptRecord, NewState, Reason};
 use crate::rules::clean::Attempt;
@@ -101,7 +103,7 @@ impl Gate {
         drop(resources);
         match attempted {
             Attempted::Answered(answer) if answer.status.is_success() => {
-                self.settle(trace, route, &event, claim, record).await;
+                self.settle(trace, route, event, claim, record).await;
                 accepted_by_app(route, answer)
             }
             Attempted::Answered(answer) => refused_by_app(answer),
@@ -139,7 +141,7 @@ impl Gate {
         drop(resources);
         match attempted.class() {
             Class::Delivered => {
-                self.settle(trace, route, &event, claim, record).await;
+                self.settle(trace, route, event, claim, record).await;
                 match attempted {
                     Attempted::Answered(answer) => accepted_by_app(route, answer),
                     // Only an answer is a delivery.
@@ -249,16 +251,23 @@ impl Gate {
         &self,
         trace: &mut Trace,
         route: &Route,
-        event: &Event<Clean>,
+        event: Event<Clean>,
         claim: Claim,
         record: AttemptRecord,
     ) {
         let now = self.clock.now();
         let limit = self.limits.store_time;
         let settled = match route.config.queue.keep_delivered.is_zero() {
-            true => claim.settle(now).synced(limit).await,
+            true => {
+                let settled = claim.settle(now).synced(limit).await;
+                trace.passed = Some(Passed {
+                    route: Arc::clone(&route.config.name),
+                    record: event.into_record(),
+                    attempt: record,
+                });
+                settled
+            }
             false => {
-                trace.is_kept = true;
                 let pushing =
                     event.push(claim, &*self.queue, now, NewState::Delivered, vec![record]);
                 pushing.synced(limit).await.map(|_| ())

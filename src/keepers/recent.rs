@@ -1,0 +1,272 @@
+//! What happened lately and is stored nowhere: events that went straight through, and refusals with their
+//! true reason.
+//!
+//! Both are for the operator's eyes, bounded, and gone with the process. No body, query, path or credential
+//! is kept. The hot path pays one short lock and no copy.
+//!
+//! # Why
+//! Refused events and refused junk have a ring each: anybody can send junk, and a flood of it must not push
+//! out the one refusal that somebody has to look at.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::keepers::store::jobs::AttemptRecord;
+use crate::words::outcome::Outcome;
+use crate::words::record::Record;
+use crate::words::time::Timestamp;
+
+/// Entries of each ring.
+pub const ENTRIES_MAX: usize = 1000;
+
+/// Bytes of an event's headers; of an event with more none are kept.
+pub const HEADER_BYTES_MAX: usize = 2048;
+
+/// The rings.
+pub struct Recent {
+    passed: Ring<Passed>,
+    refused_events: Ring<Refused>,
+    refused_requests: Ring<Refused>,
+    /// The number of the next entry of any ring.
+    next: AtomicU64,
+}
+
+/// An event that the app took at once and that is not stored.
+#[derive(Debug)]
+pub struct Passed {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// What is known of it; the query is left out, since with some providers it is the body.
+    pub record: Record,
+    /// The one attempt that was needed.
+    pub attempt: AttemptRecord,
+}
+
+/// A request that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// Our own name for the request.
+    pub request_id: Arc<str>,
+    /// The route's name, if one was found.
+    pub route: Option<Arc<str>>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The true reason.
+    pub reason: Option<Cow<'static, str>>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The method.
+    pub method: String,
+    /// What was refused, where it was authentic.
+    pub event: Option<RefusedEvent>,
+}
+
+/// An authentic event that was refused.
+#[derive(Debug)]
+pub struct RefusedEvent {
+    /// The idempotency key.
+    pub id: String,
+    /// The provider's name of what happened.
+    pub event_type: String,
+    /// The provider's delivery id.
+    pub delivery_id: Option<String>,
+}
+
+/// An entry and its number; numbers ascend, and later processes' are higher.
+pub type Numbered<T> = (u64, Arc<T>);
+
+// === impl Recent ===
+
+impl Recent {
+    /// Empty rings, filled from `now` on.
+    pub fn new(now: Timestamp) -> Self {
+        let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+        Self {
+            passed: Ring::default(),
+            refused_events: Ring::default(),
+            refused_requests: Ring::default(),
+            // A cursor may outlive the process that gave it, and must not point into newer entries.
+            next: AtomicU64::new(millis.saturating_mul(1 << 10)),
+        }
+    }
+
+    /// An event went straight through.
+    pub fn note_passed(&self, mut passed: Passed) {
+        let record = &mut passed.record;
+        record.query = String::new();
+        let lengths = record.headers.iter();
+        let bytes: usize = lengths.map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > HEADER_BYTES_MAX {
+            record.headers = Vec::new();
+        }
+        self.passed.note(&self.next, passed);
+    }
+
+    /// A request was refused.
+    pub fn note_refused(&self, refused: Refused) {
+        let ring = match refused.event {
+            Some(_) => &self.refused_events,
+            None => &self.refused_requests,
+        };
+        ring.note(&self.next, refused);
+    }
+
+    /// Events that went straight through, the newest first, from below number `before`.
+    pub fn passed(&self, before: u64) -> Vec<Numbered<Passed>> {
+        self.passed.below(before)
+    }
+
+    /// Refusals, the newest first, from below number `before`.
+    pub fn refused(&self, before: u64) -> Vec<Numbered<Refused>> {
+        let mut refused = self.refused_events.below(before);
+        refused.extend(self.refused_requests.below(before));
+        refused.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        refused
+    }
+}
+
+struct Ring<T>(Mutex<VecDeque<Numbered<T>>>);
+
+impl<T> Default for Ring<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Ring<T> {
+    fn note(&self, next: &AtomicU64, entry: T) {
+        let entry = Arc::new(entry);
+        let oldest = {
+            let mut entries = self.entries();
+            // Under the lock, so that numbers ascend within the ring.
+            entries.push_back((next.fetch_add(1, Ordering::Relaxed), entry));
+            match entries.len() > ENTRIES_MAX {
+                true => entries.pop_front(),
+                false => None,
+            }
+        };
+        // Freed here, where nobody waits for the lock.
+        drop(oldest);
+    }
+
+    fn below(&self, before: u64) -> Vec<Numbered<T>> {
+        let entries = self.entries();
+        entries
+            .iter()
+            .rev()
+            .filter(|(number, _)| *number < before)
+            .cloned()
+            .collect()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, VecDeque<Numbered<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::words::identity::Key;
+    use crate::words::record::Stamp;
+    use crate::words::verdict::Assurance;
+
+    fn refused(n: usize, is_event: bool) -> Refused {
+        Refused {
+            at: Timestamp::from_secs(0),
+            request_id: n.to_string().into(),
+            route: None,
+            outcome: Outcome::Overloaded,
+            reason: None,
+            client: [127, 0, 0, 1].into(),
+            method: "POST".to_owned(),
+            event: is_event.then(|| RefusedEvent {
+                id: String::new(),
+                event_type: String::new(),
+                delivery_id: None,
+            }),
+        }
+    }
+
+    fn passed(header_bytes: usize) -> Passed {
+        let stamp = Stamp {
+            content: Key::from_bytes([0; 16]),
+            time: None,
+            received_at: Timestamp::from_secs(0),
+        };
+        let mut record = Record::new("p", stamp, Assurance::Token, [127, 0, 0, 1].into());
+        record.query = "CallbackToken=t".to_owned();
+        record
+            .headers
+            .push(("x".to_owned(), vec![b'v'; header_bytes - 1]));
+        Passed {
+            route: "r".into(),
+            record,
+            attempt: AttemptRecord {
+                number: 1,
+                at: Timestamp::from_secs(0),
+                status: Some(200),
+                error: None,
+                took: Duration::ZERO,
+            },
+        }
+    }
+
+    #[test]
+    fn a_ring_holds_the_newest_and_no_more_than_its_bound() {
+        let recent = Recent::new(Timestamp::from_secs(0));
+        for n in 0..ENTRIES_MAX + 5 {
+            recent.note_refused(refused(n, false));
+        }
+        let kept = recent.refused(u64::MAX);
+        assert_eq!(kept.len(), ENTRIES_MAX);
+        assert_eq!(kept[0].1.request_id.as_ref(), (ENTRIES_MAX + 4).to_string());
+        let oldest = &kept[ENTRIES_MAX - 1];
+        assert_eq!(oldest.1.request_id.as_ref(), "5");
+        assert!(recent.refused(oldest.0).is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_junk_does_not_push_out_a_refused_event() {
+        let recent = Recent::new(Timestamp::from_secs(0));
+        recent.note_refused(refused(7, true));
+        for n in 0..ENTRIES_MAX * 2 {
+            recent.note_refused(refused(n, false));
+        }
+        let last = recent.refused(u64::MAX).pop().unwrap();
+        assert_eq!(last.1.request_id.as_ref(), "7");
+    }
+
+    #[test]
+    fn neither_a_query_nor_large_headers_are_kept() {
+        let recent = Recent::new(Timestamp::from_secs(0));
+        recent.note_passed(passed(HEADER_BYTES_MAX));
+        recent.note_passed(passed(HEADER_BYTES_MAX + 1));
+        let kept = recent.passed(u64::MAX);
+        assert!(
+            kept.iter()
+                .all(|(_, passed)| passed.record.query.is_empty())
+        );
+        assert!(kept[0].1.record.headers.is_empty());
+        assert_eq!(kept[1].1.record.headers.len(), 1);
+    }
+
+    #[test]
+    fn a_later_process_numbers_higher_than_an_earlier_one_ever_did() {
+        let first = Recent::new(Timestamp::from_secs(1_000));
+        for n in 0..ENTRIES_MAX {
+            first.note_refused(refused(n, false));
+        }
+        let cursor = first.refused(u64::MAX)[0].0;
+        let second = Recent::new(Timestamp::from_secs(1_001));
+        second.note_refused(refused(0, false));
+        assert!(second.refused(cursor).is_empty());
+    }
+}
