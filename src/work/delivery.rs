@@ -48,8 +48,6 @@ pub struct Worker {
     gate: Arc<Gate>,
     route: Arc<Route>,
     places: Arc<Semaphore>,
-    /// Jobs that are being attempted, or whose result is being stored.
-    busy: HashSet<JobId>,
     tasks: JoinSet<bool>,
     job_of: HashMap<Id, JobId>,
     /// Jobs that were read ahead, in order.
@@ -73,7 +71,6 @@ impl Worker {
             gate,
             route,
             places: Arc::new(Semaphore::new(places)),
-            busy: HashSet::new(),
             tasks: JoinSet::new(),
             job_of: HashMap::new(),
             ready: VecDeque::new(),
@@ -103,7 +100,7 @@ impl Worker {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 return NAP_MAX;
             };
-            if self.busy.len() >= self.busy_max() {
+            if self.route.busy.count() >= self.busy_max() {
                 return NAP_MAX;
             }
             let Some(job) = self.next_job().await else {
@@ -131,7 +128,7 @@ impl Worker {
 
     fn start(&mut self, job: StoredJob, pass: Pass, place: OwnedSemaphorePermit) {
         let id = job.info.id;
-        self.busy.insert(id);
+        self.route.busy.add(id);
         let delivery = Delivery {
             gate: Arc::clone(&self.gate),
             route: Arc::clone(&self.route),
@@ -155,7 +152,7 @@ impl Worker {
             }
         };
         if let Some(id) = self.job_of.remove(&task) {
-            self.busy.remove(&id);
+            self.route.busy.remove(id);
             if let Some(hurry) = &mut self.hurry {
                 hurry.attempted.insert(id);
             }
@@ -204,10 +201,10 @@ impl Worker {
             self.route.shelf,
             self.route.config.queue.max_in_flight.max(16),
         );
+        let busy = self.route.busy.all();
         // Those that are busy stand at the front until their results are stored.
-        let limit = self.busy.len() + batch;
+        let limit = busy.len() + batch;
         let queue = Arc::clone(&self.gate.queue);
-        let busy = self.busy.clone();
         let hurried = self.hurry.as_ref().map(|hurry| hurry.attempted.clone());
         let read = tokio::task::spawn_blocking(move || {
             let due = queue.due(shelf, until, after, limit)?;

@@ -5,10 +5,13 @@
 
 pub mod answer;
 pub mod body;
+pub mod busy;
 pub mod delivery;
 pub mod forward;
 pub mod head;
 pub mod ingest;
+pub mod listing;
 pub mod live;
+pub mod replay;
 pub mod routes;
 pub mod running;

@@ -18,6 +18,7 @@ use crate::rules::config::{self, Config, Quota};
 use crate::words::identity::Key;
 use crate::words::message::Head;
 use crate::words::time::Clock;
+use crate::work::busy::Busy;
 use crate::work::forward::Attempted;
 
 use hyper::header::HOST;
@@ -56,6 +57,8 @@ pub struct Route {
     pub breaker: Arc<Breaker>,
     /// Told when the queue's worker has something to look at.
     pub wake: Notify,
+    /// What the worker is at.
+    pub busy: Busy,
     /// Its metrics.
     pub metrics: RouteMetrics,
 }
@@ -99,6 +102,7 @@ impl Routes {
                 shelf,
                 breaker: Arc::clone(breaker),
                 wake: Notify::new(),
+                busy: Busy::default(),
                 quota,
                 tests: Limiter::new(config.name.clone(), TESTS, Arc::clone(clock)),
                 live: Semaphore::new(live_max.min(Semaphore::MAX_PERMITS)),
