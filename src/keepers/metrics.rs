@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::keepers::ledger::Duplicate;
+use crate::rules::filter::EventState;
 use crate::words::outcome::Outcome;
 use crate::words::secret::Reference;
 
@@ -37,6 +38,9 @@ pub struct Metrics {
     header_corrections: Family<Labels, Counter>,
     delivery_ids_ignored: Family<Labels, Counter>,
     undated: Family<Labels, Counter>,
+    queue_events: Family<Labels, Gauge>,
+    queue_oldest: Family<Labels, Gauge>,
+    breaker_open: Family<Labels, Gauge>,
     unmatched: RequestCounters,
     /// From the complete head to the answer.
     pub request_seconds: Histogram,
@@ -62,6 +66,23 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Log lines that were dropped.
     pub log_lines_dropped: Gauge,
+}
+
+/// What a route's part of the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct QueueFigures {
+    /// Events that wait.
+    pub queued: u64,
+    /// Events that are being attempted.
+    pub in_flight: u64,
+    /// Events that the app has.
+    pub delivered: u64,
+    /// Events that were given up.
+    pub dead_letters: u64,
+    /// Events that wait, but have no route.
+    pub parked: u64,
+    /// How long ago the oldest event was taken that is not ended.
+    pub oldest: Duration,
 }
 
 /// A route's handles.
@@ -160,6 +181,21 @@ impl Metrics {
             "undated_events",
             "Events without a time of their own",
         );
+        let queue_events = family(
+            &mut registry,
+            "queue_events",
+            "Stored events by what has become of them",
+        );
+        let queue_oldest = family(
+            &mut registry,
+            "queue_oldest_seconds",
+            "Age of the oldest event that waits for its delivery",
+        );
+        let breaker_open = family(
+            &mut registry,
+            "breaker_open",
+            "1 while the upstream is away and attempts are held back",
+        );
         let unmatched = RequestCounters::new(&requests, NO_ROUTE);
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
@@ -214,6 +250,9 @@ impl Metrics {
             header_corrections,
             delivery_ids_ignored,
             undated,
+            queue_events,
+            queue_oldest,
+            breaker_open,
             unmatched,
             request_seconds,
             upstream_seconds,
@@ -268,6 +307,29 @@ impl Metrics {
         }
     }
 
+    /// Sets what is stored for a route, or for a shelf whose route is gone.
+    pub fn set_queue(&self, route: &str, figures: &QueueFigures) {
+        for state in EventState::ALL {
+            let labels = vec![
+                ("route", route.to_owned()),
+                ("state", state.label().to_owned()),
+            ];
+            self.queue_events
+                .get_or_create_owned(&labels)
+                .set(whole(figures.of(state)));
+        }
+        self.queue_oldest
+            .get_or_create_owned(&vec![("route", route.to_owned())])
+            .set(whole(figures.oldest.as_secs()));
+    }
+
+    /// Sets whether attempts of a route are held back.
+    pub fn set_breaker(&self, route: &str, is_open: bool) {
+        self.breaker_open
+            .get_or_create_owned(&vec![("route", route.to_owned())])
+            .set(i64::from(is_open));
+    }
+
     /// Counts a request that belongs to no route.
     pub fn count_unmatched(&self, outcome: Outcome) {
         self.unmatched.count(outcome);
@@ -285,6 +347,21 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+// === impl QueueFigures ===
+
+impl QueueFigures {
+    /// How many events are in `state`.
+    pub const fn of(&self, state: EventState) -> u64 {
+        match state {
+            EventState::Queued => self.queued,
+            EventState::InFlight => self.in_flight,
+            EventState::Delivered => self.delivered,
+            EventState::DeadLetter => self.dead_letters,
+            EventState::Parked => self.parked,
+        }
     }
 }
 
@@ -385,6 +462,10 @@ where
     family
 }
 
+fn whole(figure: u64) -> i64 {
+    i64::try_from(figure).unwrap_or(i64::MAX)
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -397,6 +478,33 @@ const BUCKETS: [f64; 14] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_state_of_a_stored_event_has_a_series() {
+        let metrics = Metrics::new();
+        let figures = QueueFigures {
+            queued: 1,
+            in_flight: 2,
+            delivered: 3,
+            dead_letters: 4,
+            parked: 5,
+            oldest: Duration::from_millis(6_999),
+        };
+        metrics.set_queue("r", &figures);
+        metrics.set_breaker("r", true);
+        let text = metrics.encode();
+        for line in [
+            r#"passgate_queue_events{route="r",state="queued"} 1"#,
+            r#"passgate_queue_events{route="r",state="in_flight"} 2"#,
+            r#"passgate_queue_events{route="r",state="delivered"} 3"#,
+            r#"passgate_queue_events{route="r",state="dead_letter"} 4"#,
+            r#"passgate_queue_events{route="r",state="parked"} 5"#,
+            r#"passgate_queue_oldest_seconds{route="r"} 6"#,
+            r#"passgate_breaker_open{route="r"} 1"#,
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+    }
 
     #[test]
     fn a_route_has_its_series_before_anything_happens_and_no_others() {
