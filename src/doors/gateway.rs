@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::doors::admin::Admin;
+use crate::doors::admin::access::Access;
 use crate::doors::sentinel;
 use crate::doors::server::{self, Server};
 use crate::keepers::ledger::Ledger;
@@ -27,6 +28,7 @@ use crate::work::body::BodyBudget;
 use crate::work::delivery::Worker;
 use crate::work::forward::{Forwarder, NoRootCertificates};
 use crate::work::ingest::Gate;
+use crate::work::replay::Replays;
 use crate::work::routes::Routes;
 use crate::work::running::Running;
 
@@ -123,6 +125,7 @@ impl Gateway {
             trusted_proxies,
             client_address_from,
         });
+        let replays = load_replays(Arc::clone(&gate)).await?;
         let (stop, stopping) = watch::channel(false);
         let server = Server::new(Arc::clone(&gate));
         let mut servers = JoinSet::new();
@@ -136,7 +139,9 @@ impl Gateway {
             let worker = Worker::new(Arc::clone(&gate), Arc::clone(route));
             workers.spawn(worker.run(stopping.clone()));
         }
-        let admin = Admin::new(Arc::clone(&gate), token, stopping);
+        workers.spawn(Arc::clone(&replays).run(stopping.clone()));
+        let access = Access::new(token, admin_listening, Arc::clone(&gate.clock));
+        let admin = Admin::new(Arc::clone(&gate), replays, access, stopping);
         Ok(Self {
             sentinel: tokio::spawn(sentinel::watch(Arc::clone(&gate))),
             gate,
@@ -191,6 +196,13 @@ impl Gateway {
         // Closing waits for the disk.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
+}
+
+/// Reads what replays there are, which waits for the disk.
+async fn load_replays(gate: Arc<Gate>) -> Result<Arc<Replays>, StartError> {
+    let loading = tokio::task::spawn_blocking(|| Replays::load(gate));
+    let loaded = loading.await.unwrap_or(Err(StoreError::Unavailable));
+    loaded.map_err(StartError::Store)
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

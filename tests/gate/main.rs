@@ -49,3 +49,6 @@ mod races;
 
 /// Stops, starts and kills.
 mod restart;
+
+/// The operator's side: what is listed, who may ask, and what is sent again.
+mod admin;

@@ -1,28 +1,40 @@
-//! The operator's listener: is it alive, is it ready, what are its figures.
+//! The operator's listener: is it alive, is it ready, what are its figures, and the admin API.
 //!
-//! It is a listener of its own, so that no trick with a path reaches it through the senders' one.
+//! It is a listener of its own, so that no trick with a path reaches it through the senders' one. Three
+//! faces are for everybody who reaches it; everything else passes [`access`] first. [`api`] is the table of
+//! what there is; each of its resources is a file.
+
+pub mod access;
+
+mod answer;
+mod api;
+mod cursor;
+mod events;
+mod overview;
+mod parameters;
+mod rejections;
+mod replays;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
-};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::keepers::store::Health;
-use crate::words::secret::Presented;
+use crate::doors::admin::access::Access;
+use crate::doors::admin::answer::{Answer, Problem, answer, json_with};
+use crate::keepers::log::Level;
+use crate::keepers::store::{Health, StoreError};
 use crate::work::ingest::Gate;
+use crate::work::replay::Replays;
 
 /// Connections at one time; further ones wait in the system's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -32,7 +44,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Answers the operator.
 pub struct Admin {
     gate: Arc<Gate>,
-    token: Option<Presented>,
+    replays: Arc<Replays>,
+    access: Access,
     draining: watch::Receiver<bool>,
 }
 
@@ -42,12 +55,14 @@ impl Admin {
     /// An admin face of `gate`; readiness turns red once `draining` is true.
     pub fn new(
         gate: Arc<Gate>,
-        token: Option<Presented>,
+        replays: Arc<Replays>,
+        access: Access,
         draining: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             gate,
-            token,
+            replays,
+            access,
             draining,
         })
     }
@@ -56,7 +71,7 @@ impl Admin {
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let Ok((socket, _)) = listener.accept().await else {
+            let Ok((socket, peer)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
@@ -64,8 +79,8 @@ impl Admin {
             tokio::spawn(async move {
                 let _place = place;
                 let service = service_fn(|request| {
-                    let answer = admin.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
+                    let admin = Arc::clone(&admin);
+                    async move { Ok::<_, Infallible>(admin.answer(request, peer.ip()).await) }
                 });
                 // A broken connection is the operator's to notice.
                 let _ = http1::Builder::new()
@@ -77,38 +92,34 @@ impl Admin {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let face: fn(&Self) -> Response<Full<Bytes>> = match request.uri().path() {
-            "/livez" => |_| text(StatusCode::OK, "ok\n".to_owned()),
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+        let face: fn(&Self) -> Answer = match request.uri().path() {
+            "/livez" => |_| text(StatusCode::OK, "ok\n"),
             "/readyz" => Self::ready,
             "/metrics" => Self::metrics,
-            _ if !self.is_allowed(request) => return unauthorized(),
-            _ => return text(StatusCode::NOT_FOUND, "there is nothing here\n".to_owned()),
+            _ => {
+                let answered = self.guarded(request, peer.to_canonical()).await;
+                return answered.unwrap_or_else(Problem::into_answer);
+            }
         };
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, String::new());
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
+        match *request.method() {
+            Method::GET | Method::HEAD => face(self),
+            _ => Problem::method("GET, HEAD").into_answer(),
         }
-        face(self)
     }
 
-    /// Whether the token was shown, where one is set.
-    fn is_allowed(&self, request: &Request<Incoming>) -> bool {
-        let Some(token) = &self.token else {
-            return true;
-        };
-        request
-            .headers()
-            .get(AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-            .is_some_and(|shown| Presented::find(std::slice::from_ref(token), shown).is_some())
+    async fn guarded(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Answer, Problem> {
+        let (head, body) = request.into_parts();
+        self.access.check(&head, peer, !body.is_end_stream())?;
+        let resource = api::find(head.uri.path())?;
+        api::check_method(resource, &head.method)?;
+        // Nothing is done for a body that is refused.
+        let body = parameters::body(body).await?;
+        self.call(resource, &head, &body, peer).await
     }
 
     /// Ready is who can keep a promise: the store takes events, and nobody asked to stop.
-    fn ready(&self) -> Response<Full<Bytes>> {
+    fn ready(&self) -> Answer {
         let trouble = match self.gate.ledger.store().health() {
             _ if *self.draining.borrow() => Some("draining".to_owned()),
             Health::Ready => None,
@@ -125,10 +136,10 @@ impl Admin {
                 json!({ "status": "not ready", "reason": reason }),
             ),
         };
-        respond(status, "application/json", format!("{body}\n"))
+        json_with(status, &body)
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
+    fn metrics(&self) -> Answer {
         let gate = &self.gate;
         let metrics = &gate.metrics;
         let store = gate.ledger.store();
@@ -148,30 +159,36 @@ impl Admin {
         for route in gate.routes.load().iter() {
             route.metrics.refresh(gate.clock.elapsed());
         }
+        for shelf in overview::of(gate) {
+            metrics.set_queue(&shelf.name, &shelf.figures);
+            if let Some(route) = &shelf.route {
+                metrics.set_breaker(&shelf.name, route.breaker.is_open());
+            }
+        }
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        respond(StatusCode::OK, kind, metrics.encode())
+        answer(StatusCode::OK, kind, metrics.encode().into())
+    }
+
+    /// Runs what waits for the disk where it holds nobody up.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Gate) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let gate = Arc::clone(&self.gate);
+        let result = tokio::task::spawn_blocking(move || work(&gate)).await;
+        Ok(result.unwrap_or(Err(StoreError::Unavailable))?)
+    }
+
+    /// Says who did what, for the day on which somebody asks.
+    fn audit(&self, deed: &str, what: &str, peer: IpAddr) {
+        self.gate
+            .log
+            .say(Level::Info, deed, &[("what", &what), ("client", &peer)]);
     }
 }
 
-fn unauthorized() -> Response<Full<Bytes>> {
-    let mut answer = text(StatusCode::UNAUTHORIZED, "a token is needed\n".to_owned());
-    answer
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    answer
-}
-
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", body)
-}
-
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+fn text(status: StatusCode, body: &'static str) -> Answer {
+    answer(status, "text/plain; charset=utf-8", body.into())
 }
 
 fn whole(figure: u64) -> i64 {
