@@ -8,6 +8,8 @@
 
 mod check;
 mod demo;
+mod events;
+mod http;
 mod run;
 mod secrets;
 mod send;
@@ -62,6 +64,9 @@ enum Command {
     /// Say whether a captured request verifies, and if not, why.
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Arguments),
+    /// List, show and replay the events of a running gateway.
+    #[command(subcommand, after_help = events::EXAMPLE)]
+    Events(events::Arguments),
 }
 
 /// As wished.
@@ -89,6 +94,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo { keep_running } => demo::run(keep_running),
         Command::Send(arguments) => ExitCode::from(send::run(&arguments)),
         Command::Verify(arguments) => ExitCode::from(verify::run(&arguments)),
+        Command::Events(arguments) => ExitCode::from(events::run(&arguments)),
     }
 }
 

@@ -1,18 +1,13 @@
 //! Carries one request over HTTP and says what came back.
 
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
 
+use crate::doors::cli::http::{self, HttpClient, innermost};
 use crate::doors::cli::send::TRY_TIMEOUT;
 use crate::rules::provider::Sample;
 
@@ -47,7 +42,7 @@ pub struct Answer {
 
 /// An HTTP client.
 pub struct Courier {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
 }
 
 // === impl Target ===
@@ -107,20 +102,7 @@ impl Courier {
     /// # Errors
     /// Why TLS cannot be used.
     pub fn new(target: &Target) -> Result<Self, String> {
-        let connector = match target.is_https {
-            true => HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-                .map_err(|error| format!("the system's certificates cannot be used: {error}"))?
-                .https_only()
-                .enable_http1()
-                .build(),
-            false => HttpsConnectorBuilder::new()
-                .with_tls_config(without_roots()?)
-                .https_or_http()
-                .enable_http1()
-                .build(),
-        };
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = http::client(target.is_https)?;
         Ok(Self { client })
     }
 
@@ -192,25 +174,6 @@ fn outcome(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("passgate-outcome")?.to_str().ok()?;
     let is_label = value.len() <= 40 && value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     is_label.then(|| value.to_owned())
-}
-
-/// The error at the root: the ones around it only say "client error".
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-fn without_roots() -> Result<ClientConfig, String> {
-    let provider = rustls::crypto::ring::default_provider();
-    let builder = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be used: {error}"))?;
-    Ok(builder
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
 }
 
 /// Platforms do not read long answers either.

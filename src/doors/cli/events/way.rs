@@ -1,0 +1,156 @@
+//! Where the gateway's admin API is, and the token for it: from the configuration, or said outright.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use hyper::Uri;
+
+use crate::doors::cli::events::Failed;
+use crate::doors::cli::secrets::source;
+use crate::doors::cli::terminal::{complain, complain_all};
+use crate::rules::config::file;
+use crate::rules::config::surroundings::Surroundings;
+use crate::rules::reader::remark::listing;
+use crate::rules::reader::secrets::Secrets;
+use crate::words::secret::Secret;
+
+/// The arguments that say where the gateway is.
+#[derive(Debug, clap::Args)]
+pub struct Way {
+    /// The gateway's configuration, for the address of its admin API and its token.
+    #[arg(long, value_name = "FILE", default_value = "config.toml")]
+    config: PathBuf,
+    /// The admin API, instead of what the configuration says.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    admin: Option<Uri>,
+    /// The token, instead of the configuration's: env:NAME or file:PATH.
+    #[arg(long, value_name = "REF")]
+    token: Option<String>,
+}
+
+/// An admin API.
+pub struct Target {
+    /// Scheme and authority, without a final slash.
+    pub base: String,
+    /// Whether it is reached over TLS.
+    pub is_https: bool,
+    /// The token to show.
+    pub token: Option<Secret>,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// The admin API that is meant.
+    pub(super) fn target(&self) -> Result<Target, Failed> {
+        let token = self.token.as_deref();
+        let given = token.map(|token| resolved("--token", source(), token));
+        let given = given.transpose()?;
+        if let Some(admin) = &self.admin {
+            let (base, is_https) = base(admin).map_err(Failed::Usage)?;
+            return Ok(Target {
+                base,
+                is_https,
+                token: given,
+            });
+        }
+        // No secret but the token is needed, so none is looked up.
+        let (config, _) = file::load(&self.config, None).map_err(|remarks| {
+            complain_all(&listing(&self.config, &remarks));
+            complain("note: --admin URL names a gateway without a configuration");
+            Failed::Configuration
+        })?;
+        let folder = self.config.parent().unwrap_or(Path::new(""));
+        let configured = config.admin.token.as_ref().filter(|_| given.is_none());
+        let configured = configured.map(|token| {
+            let reference = token.reference().as_str();
+            resolved(
+                "admin.token",
+                Secrets::From(&Surroundings, folder),
+                reference,
+            )
+        });
+        Ok(Target {
+            base: format!("http://{}", reachable(config.admin.listen)),
+            is_https: false,
+            token: given.or(configured.transpose()?),
+        })
+    }
+}
+
+fn resolved(what: &str, secrets: Secrets<'_>, reference: &str) -> Result<Secret, Failed> {
+    secrets
+        .resolve(reference)
+        .map(|resolved| resolved.secret)
+        .map_err(|problem| {
+            complain(&format!("{what}: {problem}"));
+            Failed::Configuration
+        })
+}
+
+fn base(admin: &Uri) -> Result<(String, bool), String> {
+    let example = "like http://127.0.0.1:9180";
+    let (Some(scheme), Some(authority)) = (admin.scheme_str(), admin.authority()) else {
+        return Err(format!("--admin needs a whole URL, {example}"));
+    };
+    if !matches!(scheme, "http" | "https") {
+        return Err("--admin can be http:// or https:// only".to_owned());
+    }
+    if authority.as_str().contains('@') {
+        return Err(
+            "--admin cannot hold a user or password; the token goes with --token".to_owned(),
+        );
+    }
+    let path = admin.path().trim_end_matches('/');
+    if admin.query().is_some() || !matches!(path, "" | "/api/v1") {
+        return Err(format!("--admin ends after the port, {example}"));
+    }
+    Ok((format!("{scheme}://{authority}"), scheme == "https"))
+}
+
+/// Who listens everywhere is reached on loopback.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    listen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_url_is_cut_to_its_authority() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9180", "http://127.0.0.1:9180"),
+            ("http://gate:9180/", "http://gate:9180"),
+            ("https://gate/api/v1/", "https://gate"),
+        ] {
+            assert_eq!(base(&url.parse().unwrap()).unwrap().0, expected, "{url}");
+        }
+        for url in [
+            "127.0.0.1:9180",
+            "/api/v1",
+            "ftp://gate/",
+            "http://token@gate/",
+            "http://gate/metrics",
+            "http://gate/?token=x",
+        ] {
+            assert!(base(&url.parse().unwrap()).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_for_everybody_is_reached_on_loopback() {
+        for (listen, expected) in [
+            ("0.0.0.0:9180", "127.0.0.1:9180"),
+            ("[::]:9180", "[::1]:9180"),
+            ("192.0.2.1:9180", "192.0.2.1:9180"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
+        }
+    }
+}
