@@ -20,11 +20,18 @@ const PROVIDERS: [&str; 3] = ["walletwerk", "passworks", "wallit"];
 const LINES_MAX: usize = 400;
 
 /// Longer ones, how long they may be, and why.
-const LONG_FILES: [(&str, usize, &str); 1] = [(
-    "work/ingest.rs",
-    520,
-    "the life of an event is told once, and in one place",
-)];
+const LONG_FILES: [(&str, usize, &str); 2] = [
+    (
+        "work/ingest.rs",
+        520,
+        "the life of an event is told once, and in one place",
+    ),
+    (
+        "keepers/metrics.rs",
+        480,
+        "every metric stands in one table",
+    ),
+];
 
 /// A part of a crate or of the standard library, and the only places that may know it.
 const KNOWN_BY: [(&str, &[&str]); 12] = [
@@ -33,14 +40,14 @@ const KNOWN_BY: [(&str, &[&str]); 12] = [
     ("prometheus_client", &["keepers/metrics.rs"]),
     (
         "hyper::server",
-        &["doors/server/mod.rs", "doors/admin.rs", "doors/cli/"],
+        &["doors/server/mod.rs", "doors/admin/mod.rs", "doors/cli/"],
     ),
     ("hyper::client", &["doors/cli/"]),
     (
         "hyper_util",
         &[
             "doors/server/mod.rs",
-            "doors/admin.rs",
+            "doors/admin/mod.rs",
             "doors/cli/",
             "work/forward.rs",
         ],
@@ -68,7 +75,7 @@ const KNOWN_BY: [(&str, &[&str]); 12] = [
 const CLOCKS: [&str; 3] = ["SystemTime::now", "Instant::now", "SystemClock::new"];
 
 /// `unwrap` or `expect` outside of tests, and why it cannot fail.
-const UNWRAPPED: [(&str, &str, &str); 2] = [
+const UNWRAPPED: [(&str, &str, &str); 4] = [
     (
         "rules/hmac.rs",
         "HMAC takes a key of any length",
@@ -77,6 +84,16 @@ const UNWRAPPED: [(&str, &str, &str); 2] = [
     (
         "work/routes.rs",
         "NonZeroU32::new(10).unwrap()",
+        "a constant: it does not compile, or never fails",
+    ),
+    (
+        "doors/admin/access.rs",
+        "NonZeroU32::new(30).unwrap()",
+        "a constant: it does not compile, or never fails",
+    ),
+    (
+        "work/replay/mod.rs",
+        "NonZeroU32::new(50).unwrap()",
         "a constant: it does not compile, or never fails",
     ),
 ];

@@ -52,6 +52,8 @@ pub struct Worker {
     job_of: HashMap<Id, JobId>,
     /// Jobs that were read ahead, in order.
     ready: VecDeque<StoredJob>,
+    /// Jobs of another provider that the route once had.
+    parked: HashSet<JobId>,
     hurry: Option<Hurry>,
 }
 
@@ -74,6 +76,7 @@ impl Worker {
             tasks: JoinSet::new(),
             job_of: HashMap::new(),
             ready: VecDeque::new(),
+            parked: HashSet::new(),
             hurry: None,
         }
     }
@@ -201,8 +204,9 @@ impl Worker {
             self.route.shelf,
             self.route.config.queue.max_in_flight.max(16),
         );
-        let busy = self.route.busy.all();
-        // Those that are busy stand at the front until their results are stored.
+        let mut busy = self.route.busy.all();
+        busy.extend(&self.parked);
+        // Those that are busy stand at the front until their results are stored, parked ones for longer.
         let limit = busy.len() + batch;
         let queue = Arc::clone(&self.gate.queue);
         let hurried = self.hurry.as_ref().map(|hurry| hurry.attempted.clone());
@@ -217,10 +221,20 @@ impl Worker {
                 .take(batch)
                 .collect();
             let jobs = queue.load(&ids, true)?;
+            let jobs: Vec<_> = ids.into_iter().zip(jobs).collect();
             Ok((due.len(), last, jobs))
         });
         let (looked_at, last, jobs) = read.await.unwrap_or(Err(StoreError::Unavailable))?;
-        self.ready.extend(jobs.into_iter().flatten());
+        for (id, job) in jobs {
+            match job {
+                Some(job) if self.is_of_this_provider(&job) => self.ready.push_back(job),
+                Some(_) => {
+                    self.parked.insert(id);
+                }
+                // It can be listed but not read, and would stand at the front for ever.
+                None => self.bury_unreadable(id).await,
+            }
+        }
         if let Some(hurry) = &mut self.hurry {
             hurry.after = last;
             if hurry.attempted.len() > HURRIED_MAX {
@@ -231,9 +245,28 @@ impl Worker {
         Ok(self.ready.len())
     }
 
+    /// Until the next job is due. What is due already was looked for: it is busy, and its end wakes the worker.
     fn until_due(&self) -> Duration {
+        let now = self.gate.clock.now();
         let next = self.gate.queue.next_due(self.route.shelf);
-        next.map_or(NAP_MAX, |next| next.since(self.gate.clock.now()))
+        let later = next.filter(|next| *next > now);
+        later.map_or(NAP_MAX, |next| next.since(now))
+    }
+
+    /// A route that was given another provider keeps the events of the one before, until it is back.
+    fn is_of_this_provider(&self, job: &StoredJob) -> bool {
+        let kind = self.route.config.provider.kind();
+        // What cannot be read is no other provider's; the attempt finds out.
+        Record::decode(&job.head).map_or(true, |record| record.provider == kind.name)
+    }
+
+    async fn bury_unreadable(&self, id: JobId) {
+        let delivery = Delivery {
+            gate: Arc::clone(&self.gate),
+            route: Arc::clone(&self.route),
+            pass: Pass::Free,
+        };
+        delivery.dead(id, None, DeadReason::Damaged).await;
     }
 
     /// Attempts, and results that wait for their commit; a commit may take as long as several attempts.
@@ -294,9 +327,9 @@ impl Delivery {
             }
             Class::Refused => self.dead(info.id, Some(kept), DeadReason::Refused).await,
             Class::Retry => {
-                // A replay begins anew: what was given up once is not given up at the first failure.
-                let since = if info.replay { at } else { received_at };
-                self.retry(info.id, kept, since, &attempted).await;
+                // The time of a replay that failed is over as well if the event's is: an operator who sends it
+                // again sees it come back, rather than retries without an end.
+                self.retry(info.id, kept, received_at, &attempted).await;
             }
         }
         self.route.wake.notify_one();
@@ -307,11 +340,11 @@ impl Delivery {
         &self,
         id: JobId,
         attempt: AttemptRecord,
-        since: Timestamp,
+        received_at: Timestamp,
         attempted: &Attempted,
     ) {
         let next = self.route.config.queue.schedule.next(
-            since,
+            received_at,
             attempt.number,
             self.gate.clock.now(),
             attempted.retry_after(),

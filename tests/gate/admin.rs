@@ -13,6 +13,14 @@ use crate::support::clock::HandClock;
 use crate::support::gate::{Gate, Setup, open_store};
 use crate::support::sender::{Answer, Request, card_event};
 
+/// One WalletWerk route that keeps what its app could not take, unless `more` says otherwise.
+fn setup(app: App, more: &str) -> Setup {
+    match more.contains("delivery") {
+        true => Setup::walletwerk(app, more),
+        false => Setup::walletwerk(app, &format!("delivery = \"spill\"\n{more}")),
+    }
+}
+
 /// A request to the admin API, as curl would send it.
 fn ask(method: &str, target: &str, body: Option<Value>) -> Request {
     let mut headers = vec!["Host: 127.0.0.1:9180".to_owned()];
@@ -138,7 +146,7 @@ async fn what_went_straight_through_is_listed_but_not_its_body() {
 #[tokio::test]
 async fn a_queued_event_is_shown_with_its_attempts_its_headers_and_its_body() {
     let (app, _switch) = switched(503).await;
-    let gate = Setup::walletwerk(app, "").start().await;
+    let gate = setup(app, "").start().await;
     gate.send_events(1..2, "spilled").await;
     let events = gate
         .events("state=queued&route=walletwerk&type=card.active&q=CARD_1")
@@ -188,7 +196,7 @@ async fn a_queued_event_is_shown_with_its_attempts_its_headers_and_its_body() {
 #[tokio::test]
 async fn a_dead_letter_is_replayed_and_what_was_delivered_then_again() {
     let (app, switch) = switched(422).await;
-    let gate = Setup::walletwerk(app, "[route.queue]\nkeep_delivered = \"1h\"")
+    let gate = setup(app, "[route.queue]\nkeep_delivered = \"1h\"")
         .start()
         .await;
     gate.send_events(1..2, "dead_lettered").await;
@@ -225,7 +233,7 @@ async fn a_dead_letter_is_replayed_and_what_was_delivered_then_again() {
 async fn what_is_being_attempted_is_in_flight_and_not_replayed() {
     let (app, open) = App::held(200).await;
     let more = "delivery = \"queue\"\n[route.queue]\nmax_in_flight = 2";
-    let gate = Setup::walletwerk(app, more).start().await;
+    let gate = setup(app, more).start().await;
     gate.send_events(0..3, "queued").await;
     gate.app_reached(2).await;
     let queued = gate.events("state=queued").await;
@@ -255,7 +263,7 @@ async fn what_is_being_attempted_is_in_flight_and_not_replayed() {
 #[tokio::test]
 async fn pages_show_every_event_once_and_the_newest_first() {
     let (app, switch) = switched(200).await;
-    let (setup, _) = Setup::walletwerk(app, "").in_memory();
+    let (setup, _) = setup(app, "").in_memory();
     let gate = setup.start().await;
     for round in 0..4 {
         // Three that go through, three that are stored, by turns.
@@ -352,9 +360,7 @@ async fn what_makes_no_sense_is_a_problem_that_says_so() {
 #[tokio::test]
 async fn refusals_are_shown_with_the_reason_that_the_sender_was_not_told() {
     let (app, _switch) = switched(500).await;
-    let gate = Setup::walletwerk(app, "delivery = \"inline\"")
-        .start()
-        .await;
+    let gate = setup(app, "delivery = \"inline\"").start().await;
     let forged = Request::walletwerk(card_event(1), "id-1")
         .without("X-WalletWerk-Signature")
         .with(&format!("X-WalletWerk-Signature: {}", "0".repeat(64)))
@@ -399,7 +405,7 @@ async fn refusals_are_shown_with_the_reason_that_the_sender_was_not_told() {
 #[tokio::test]
 async fn routes_and_metrics_tell_what_is_stored_and_whether_the_app_is_away() {
     let (app, switch) = switched(422).await;
-    let gate = Setup::walletwerk(app, "").start().await;
+    let gate = setup(app, "").start().await;
     gate.send_events(0..2, "dead_lettered").await;
     switch.send(503).unwrap();
     gate.send_events(2..5, "spilled").await;
@@ -434,9 +440,7 @@ async fn routes_and_metrics_tell_what_is_stored_and_whether_the_app_is_away() {
 #[tokio::test]
 async fn a_filter_is_replayed_as_a_snapshot_from_the_oldest_on() {
     let (app, switch) = switched(422).await;
-    let gate = Setup::walletwerk(app, "[route.queue]\nmax_in_flight = 1")
-        .start()
-        .await;
+    let gate = setup(app, "[route.queue]\nmax_in_flight = 1").start().await;
     gate.send_events(0..5, "dead_lettered").await;
     let order =
         json!({"filter": {"state": "dead_letter", "route": "walletwerk"}, "rate": "1000/s"});
@@ -478,7 +482,7 @@ async fn a_filter_is_replayed_as_a_snapshot_from_the_oldest_on() {
 #[tokio::test]
 async fn a_replay_keeps_its_pace_until_it_is_cancelled() {
     let (app, _switch) = switched(422).await;
-    let gate = Setup::walletwerk(app, "").start().await;
+    let gate = setup(app, "").start().await;
     gate.send_events(0..3, "dead_lettered").await;
     let order = json!({"filter": {"state": "dead_letter"}, "rate": "1/min"});
     let made = json_of(&gate.admin_post("replays", Some(order)).await);
@@ -515,9 +519,7 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(HandClock::new());
     let (app, _switch) = switched(422).await;
-    let gate = over(folder.path(), &clock, Setup::walletwerk(app, ""))
-        .start()
-        .await;
+    let gate = over(folder.path(), &clock, setup(app, "")).start().await;
     gate.send_events(0..3, "dead_lettered").await;
     let order = json!({"filter": {"state": "dead_letter"}, "rate": "1/min"});
     let made = json_of(&gate.admin_post("replays", Some(order)).await);
@@ -529,13 +531,9 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
     gate.stop().await;
 
     clock.advance(Duration::from_secs(60));
-    let gate = over(
-        folder.path(),
-        &clock,
-        Setup::walletwerk(App::willing().await, ""),
-    )
-    .start()
-    .await;
+    let gate = over(folder.path(), &clock, setup(App::willing().await, ""))
+        .start()
+        .await;
     gate.until_shown(&target, |replay| replay["replayed"] == 2)
         .await;
     clock.advance(Duration::from_secs(61));
@@ -555,14 +553,14 @@ async fn without_its_route_an_event_is_parked_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(HandClock::new());
     let (app, switch) = switched(503).await;
-    let first = Setup::walletwerk(app, "");
+    let first = setup(app, "");
     let gate = over(folder.path(), &clock, first).start().await;
     gate.send_events(0..1, "spilled").await;
     switch.send(422).unwrap();
     gate.send_events(1..2, "dead_lettered").await;
     gate.stop().await;
 
-    let renamed = Setup::walletwerk(App::willing().await, "name = \"other\"");
+    let renamed = setup(App::willing().await, "name = \"other\"");
     let gate = over(folder.path(), &clock, renamed).start().await;
     let parked = gate.events("state=parked").await;
     assert_eq!(subjects(&parked), ["card_0"]);
@@ -598,13 +596,9 @@ async fn without_its_route_an_event_is_parked_until_it_is_back() {
     gate.stop().await;
 
     clock.advance(Duration::from_secs(60));
-    let gate = over(
-        folder.path(),
-        &clock,
-        Setup::walletwerk(App::willing().await, ""),
-    )
-    .start()
-    .await;
+    let gate = over(folder.path(), &clock, setup(App::willing().await, ""))
+        .start()
+        .await;
     gate.app_reached(1).await;
     gate.stop().await;
 }
