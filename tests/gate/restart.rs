@@ -33,10 +33,15 @@ const READY_TIME: Duration = Duration::from_secs(10);
 impl Process {
     /// Writes its configuration; nothing runs yet.
     fn before(app: SocketAddr) -> Self {
+        Self::with(app, "")
+    }
+
+    /// The same with `more` lines in its route.
+    fn with(app: SocketAddr, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (address, admin) = (free_address(), free_address());
         let config = format!(
-            "[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://{app}/events\"\n"
+            "[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://{app}/events\"\n{more}\n"
         );
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
         Self {
@@ -434,4 +439,87 @@ async fn a_second_process_on_one_store_refuses_to_start_and_harms_nothing() {
     assert!(ended(child).await.success());
     let _child = process.start().await;
     assert_eq!(later.send(process.address).await.outcome(), "duplicate");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_load_with_an_app_that_comes_and_goes_all_that_was_answered_arrives() {
+    let kills = std::env::var("PASSGATE_KILLS").map_or(3, |kills| kills.parse().unwrap());
+    for mode in ["spill", "queue"] {
+        // How often the app took each event.
+        let accepted: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+        let by_app = Arc::clone(&accepted);
+        // Of every fifty requests it refuses ten, in one way or another.
+        let app = App::start(move |request, before| match before % 50 {
+            0..4 => Reply::Close,
+            4..8 => Reply::status(503),
+            8..10 => Reply::status(500),
+            _ => {
+                let key = request.header("idempotency-key").unwrap().to_owned();
+                *by_app.lock().unwrap().entry(key).or_default() += 1;
+                Reply::status(200)
+            }
+        })
+        .await;
+        let more = format!(
+            "delivery = \"{mode}\"\n[route.queue]\nretry_first = \"10ms\"\nretry_max = \"50ms\""
+        );
+        let process = Process::with(app.address, &more);
+        let sent: Arc<Sent> = Arc::default();
+        let mut next = 0;
+        for _ in 0..kills {
+            let mut child = process.start().await;
+            let before = sent.count();
+            let mut senders = load(process.address, next..next + 1_000_000, &sent);
+            next += 1_000_000;
+            let at = before + fastrand::usize(50..300);
+            while sent.count() < at {
+                tokio::task::yield_now().await;
+            }
+            child.kill().await.unwrap();
+            while let Some(sender) = senders.join_next().await {
+                sender.unwrap();
+            }
+        }
+        let child = process.start().await;
+        let answered = Sent::take(&sent.answered);
+        let mut sender = Session::to(process.address).await;
+        let mut keys = Vec::new();
+        for request in &answered {
+            let answer = sender.ask(request).await;
+            assert_eq!(
+                (answer.status, answer.outcome()),
+                (200, "duplicate"),
+                "{mode}"
+            );
+            keys.push(request.body.clone());
+        }
+        let bodies = || -> HashSet<Vec<u8>> {
+            let accepted = accepted.lock().unwrap();
+            let requests = app.requests().into_iter();
+            requests
+                .filter(|request| accepted.contains_key(request.header("idempotency-key").unwrap()))
+                .map(|request| request.body)
+                .collect()
+        };
+        let began = Instant::now();
+        while !keys.iter().all(|body| bodies().contains(body)) {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "{mode}: something is missing"
+            );
+            // What is still queued is delivered by another process, at its pace.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        signal(&child, "-TERM");
+        assert!(ended(child).await.success());
+        // The app takes an event again only if a kill fell between its answer and our commit: for one event
+        // of each sender, and for those that the queue had in flight.
+        let again: usize = accepted
+            .lock()
+            .unwrap()
+            .values()
+            .map(|times| times - 1)
+            .sum();
+        assert!(again <= kills * (8 + 16), "{mode}: {again} came again");
+    }
 }
