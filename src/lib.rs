@@ -1,7 +1,7 @@
 //! passgate: a gateway that receives the webhooks of wallet platforms for an app.
 //!
 //! It verifies each request over its raw bytes, keeps duplicates away with a durable ledger, limits rates,
-//! and forwards only clean events. This page is the map; every folder and file says at its head what it
+//! keeps events safe while the app is away, and forwards only clean ones. This page is the map; every folder and file says at its head what it
 //! holds and what it refuses to do.
 //!
 //! # The life of an event
@@ -12,11 +12,15 @@
 //!             server   routes   head    limit          body    provider  ledger   limit    clean    ▼
 //!                                                                                       SETTLE ◀── 2xx
 //!   answer ◀─ one Outcome decides status, headers, metric and log line ◀─────────────── keepers/store
+//!                                                                                        ▲ push   │ due
+//!   not now, or not taken: the event goes to the queue with its keys, in one commit ─────┘        ▼
+//!                                                              app ◀─ clean ◀─ breaker, place, quota ◀─ worker
 //! ```
 //!
-//! [`work::ingest`] tells it in order, on one screen. The order is the security: nothing is remembered of
+//! [`work::ingest`] tells it in order, on one screen; [`work::live`] brings it as far as it goes while its sender
+//! waits, [`work::delivery`] the rest of the way. The order is the security: nothing is remembered of
 //! a request before it is verified, no quota is charged for a duplicate, and no 2xx leaves before the event
-//! is settled and synced.
+//! is settled or stored, and synced.
 //!
 //! # The floors
 //!
