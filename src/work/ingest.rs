@@ -1,9 +1,9 @@
 //! The life of an event, told once and in order. The order is the security.
 //!
-//! [`Gate::admit`] takes a request as far as a verified event; up to there nothing is remembered of it but
-//! the client's failed verifications. [`Gate::process`] claims the event and brings it to its end, in a task
+//! `Gate::admit` takes a request as far as a verified event; up to there nothing is remembered of it but
+//! the client's failed verifications. `Gate::process` claims the event and brings it to its end, in a task
 //! of its own: a sender that hangs up must not strand a claim or abort a half-done delivery. Every request
-//! ends in [`Gate::finish`], which is where it is counted, logged and answered.
+//! ends in `Gate::finish`, which is where it is counted, logged and answered.
 
 use std::net::IpAddr;
 use std::sync::Arc;

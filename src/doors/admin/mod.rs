@@ -1,7 +1,7 @@
 //! The operator's listener: is it alive, is it ready, what are its figures, and the admin API.
 //!
 //! It is a listener of its own, so that no trick with a path reaches it through the senders' one. Three
-//! faces are for everybody who reaches it; everything else passes [`access`] first. [`api`] is the table of
+//! faces are for everybody who reaches it; everything else passes [`access`] first. `api` is the table of
 //! what there is; each of its resources is a file.
 
 pub mod access;

@@ -64,7 +64,7 @@ pub struct Tuning {
     /// Bytes that stored jobs take, from which on every commit notes what is free in the file, so that an opening
     /// after a crash need not walk through it.
     pub quick_repair_bytes: u64,
-    /// Whether a thread does the housekeeping; without it only [`Embedded::tidy`] does.
+    /// Whether a thread does the housekeeping; without it only `Embedded::tidy` does.
     pub tidies_itself: bool,
 }
 

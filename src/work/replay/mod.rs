@@ -29,7 +29,7 @@ use crate::rules::reader::units::Rate;
 use crate::words::time::Timestamp;
 use crate::work::ingest::Gate;
 
-/// Replays that run at one time; each holds up to [`run::SCAN_MAX`] job numbers.
+/// Replays that run at one time; each holds up to `run::SCAN_MAX` job numbers.
 pub const RUNNING_MAX: usize = 16;
 
 /// Replays that have ended and can still be asked about.
