@@ -47,6 +47,7 @@ struct State {
     /// The events that failed since the last sign of life, while the breaker is closed.
     failed: Vec<Key>,
     open: Option<Open>,
+    closings: u64,
 }
 
 #[derive(Debug)]
@@ -85,43 +86,46 @@ impl Breaker {
         }
     }
 
-    /// Reports what an attempt on `event`, made with `pass`, said of the app; `true` if this closed the
-    /// breaker.
+    /// Reports what an attempt on `event`, made with `pass`, said of the app.
     ///
     /// While it is open only a probe's failure counts: attempts that were under way when it opened come in
     /// late, and would only make the pauses grow.
-    pub fn report(&self, event: Key, pass: Pass, sign: Sign, now: Duration) -> bool {
+    pub fn report(&self, event: Key, pass: Pass, sign: Sign, now: Duration) {
         let mut state = self.state();
         match sign {
             Sign::Alive => {
                 state.failed.clear();
-                state.open.take().is_some()
+                if state.open.take().is_some() {
+                    state.closings += 1;
+                }
             }
-            Sign::Away => {
-                match &mut state.open {
-                    Some(_) if pass != Pass::Probe => {}
-                    Some(open) => {
-                        open.pause = (open.pause * 2).min(PROBE_PAUSE_MAX);
-                        open.probe_at = now + open.pause;
-                        open.probing = None;
+            Sign::Away => match &mut state.open {
+                Some(_) if pass != Pass::Probe => {}
+                Some(open) => {
+                    open.pause = (open.pause * 2).min(PROBE_PAUSE_MAX);
+                    open.probe_at = now + open.pause;
+                    open.probing = None;
+                }
+                None => {
+                    if !state.failed.contains(&event) {
+                        state.failed.push(event);
                     }
-                    None => {
-                        if !state.failed.contains(&event) {
-                            state.failed.push(event);
-                        }
-                        if state.failed.len() >= FAILURES {
-                            state.failed.clear();
-                            state.open = Some(Open {
-                                probe_at: now + PROBE_PAUSE,
-                                pause: PROBE_PAUSE,
-                                probing: None,
-                            });
-                        }
+                    if state.failed.len() >= FAILURES {
+                        state.failed.clear();
+                        state.open = Some(Open {
+                            probe_at: now + PROBE_PAUSE,
+                            pause: PROBE_PAUSE,
+                            probing: None,
+                        });
                     }
                 }
-                false
-            }
+            },
         }
+    }
+
+    /// How often it has closed: a change tells that the app is back after it was away.
+    pub fn closings(&self) -> u64 {
+        self.state().closings
     }
 
     /// Whether attempts are held back.
@@ -200,9 +204,11 @@ mod tests {
     fn any_answer_closes_it() {
         let breaker = opened();
         assert_eq!(breaker.ask(at(500), PATIENCE), Pass::Probe);
-        assert!(breaker.report(event(9), Pass::Probe, Sign::Alive, at(600)));
+        assert_eq!(breaker.closings(), 0);
+        breaker.report(event(9), Pass::Probe, Sign::Alive, at(600));
         assert_eq!(breaker.ask(at(600), PATIENCE), Pass::Free);
-        assert!(!breaker.report(event(9), Pass::Probe, Sign::Alive, at(600)));
+        breaker.report(event(9), Pass::Probe, Sign::Alive, at(600));
+        assert_eq!(breaker.closings(), 1);
     }
 
     #[test]

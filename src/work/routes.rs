@@ -165,9 +165,9 @@ impl Route {
         self.config.timeout * 2
     }
 
-    /// Reports what an attempt said of the upstream; `true` if it is back after it was away.
-    pub fn report(&self, event: Key, pass: Pass, attempted: &Attempted, now: Duration) -> bool {
-        self.breaker.report(event, pass, attempted.sign(), now)
+    /// Reports what an attempt said of the upstream.
+    pub fn report(&self, event: Key, pass: Pass, attempted: &Attempted, now: Duration) {
+        self.breaker.report(event, pass, attempted.sign(), now);
     }
 
     fn has_path_secret(&self) -> bool {

@@ -366,3 +366,52 @@ delivery = "queue"
     let dead = gate.app.count() - alive();
     assert!(dead < 30, "{dead} attempts on a dead app");
 }
+
+/// Regression: the walk over what waits passed over most of it.
+#[tokio::test]
+async fn when_the_app_is_back_all_that_waits_is_due_at_once() {
+    const WAITING: usize = 60;
+    let more = "[route.queue]\nretry_first = \"1h\"\nretry_max = \"1h\"";
+    let gate = gate("queue", more, |_, before| match before {
+        ..WAITING => Reply::status(500),
+        WAITING..64 => Reply::Close,
+        _ => Reply::status(200),
+    })
+    .await;
+    for n in 0..WAITING as u64 {
+        assert_eq!(gate.send(&event(n)).await.outcome(), "queued");
+    }
+    gate.app.reached(WAITING).await;
+    // Somebody must meet the app while it is away; then it comes back.
+    for n in 0..4 {
+        gate.send(&event(1000 + n)).await;
+    }
+    // Probes come after half a second, and the walk at once; far below the hour that each event would wait.
+    for _ in 0..300 {
+        gate.clock.advance(Duration::from_secs(1));
+        let count = gate.app.count();
+        let more = gate.app.reached(count + 1);
+        let _ = tokio::time::timeout(Duration::from_millis(100), more).await;
+        if gate.app.count() >= 64 + WAITING + 4 {
+            return;
+        }
+    }
+    panic!("only {} requests came", gate.app.count());
+}
+
+/// Regression: only the worker whose own attempt closed the breaker noticed.
+#[tokio::test]
+async fn a_live_event_that_finds_the_app_back_brings_the_others_along() {
+    let more = "[route.queue]\nretry_first = \"1h\"\nretry_max = \"1h\"";
+    let gate = gate("spill", more, |_, before| match before {
+        ..3 => Reply::Close,
+        _ => Reply::status(200),
+    })
+    .await;
+    for n in 0..3 {
+        assert_eq!(gate.send(&event(n)).await.outcome(), "spilled");
+    }
+    gate.clock.advance(Duration::from_secs(1));
+    gate.send(&event(9)).await;
+    gate.app.reached(7).await;
+}

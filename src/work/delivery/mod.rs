@@ -8,26 +8,22 @@
 //! An attempt is made with the same resources as a live one (breaker, place, quota last), and its result ends
 //! with the number of the attempt it belongs to, so that a late one changes nothing.
 
+mod attempt;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 
 use crate::keepers::breaker::Pass;
-use crate::keepers::event::Event;
 use crate::keepers::log::Level;
 use crate::keepers::store::StoreError;
-use crate::keepers::store::jobs::{
-    AttemptRecord, Change, Changed, Due, JobId, JobState, Reason, StoredJob,
-};
-use crate::rules::clean::Attempt;
-use crate::rules::retry::Class;
+use crate::keepers::store::jobs::{Due, JobId, StoredJob};
 use crate::words::dead::DeadReason;
 use crate::words::record::Record;
-use crate::words::time::Timestamp;
-use crate::work::forward::Attempted;
+use crate::work::delivery::attempt::{Delivery, Left};
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
@@ -37,30 +33,33 @@ const NAP_MAX: Duration = Duration::from_millis(250);
 /// The shortest, so that a job that cannot be read yet is not asked for in a loop.
 const NAP_MIN: Duration = Duration::from_millis(1);
 
-/// After a store fault a result is offered again this often.
-const OFFER_AGAIN: Duration = Duration::from_millis(250);
-
 /// Jobs that were attempted in a hurry and failed; more of them, and the app is not really back.
 const HURRIED_MAX: usize = 4096;
+
+/// Jobs that are read in one step while parked ones are passed.
+const PARKED_STEP_MAX: usize = 1024;
 
 /// Delivers the queued events of one route.
 pub struct Worker {
     gate: Arc<Gate>,
     route: Arc<Route>,
     places: Arc<Semaphore>,
-    tasks: JoinSet<bool>,
+    tasks: JoinSet<Left>,
     job_of: HashMap<Id, JobId>,
     /// Jobs that were read ahead, in order.
     ready: VecDeque<StoredJob>,
     /// Jobs of another provider that the route once had.
     parked: HashSet<JobId>,
     hurry: Option<Hurry>,
+    /// How often the breaker had closed when that was last looked at.
+    closings: u64,
 }
 
 /// After an outage what waits is due at once: one walk over all that is queued.
 struct Hurry {
     after: Option<Due>,
-    attempted: HashSet<JobId>,
+    /// What was attempted on the walk and is queued again, so that the walk does not meet it twice.
+    failed: HashSet<JobId>,
 }
 
 // === impl Worker ===
@@ -70,6 +69,7 @@ impl Worker {
     pub fn new(gate: Arc<Gate>, route: Arc<Route>) -> Self {
         let places = route.config.queue.max_in_flight;
         Self {
+            closings: route.breaker.closings(),
             gate,
             route,
             places: Arc::new(Semaphore::new(places)),
@@ -99,6 +99,7 @@ impl Worker {
 
     /// Starts every attempt that may be made now; gives back how long to wait before looking again.
     async fn start_what_may(&mut self) -> Duration {
+        self.notice_return();
         loop {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 return NAP_MAX;
@@ -141,31 +142,39 @@ impl Worker {
         self.job_of.insert(task.id(), id);
     }
 
-    /// A task ended: by itself, telling whether the app is back after it was away, or by a panic.
-    fn ended(&mut self, ended: Result<(Id, bool), tokio::task::JoinError>) {
-        let (task, is_back) = match ended {
-            Ok((task, is_back)) => (task, is_back),
+    /// Whoever's attempt closed the breaker, a live one or another route's: the app is back.
+    fn notice_return(&mut self) {
+        let closings = self.route.breaker.closings();
+        if closings != self.closings {
+            self.closings = closings;
+            self.ready.clear();
+            self.hurry = Some(Hurry {
+                after: None,
+                failed: HashSet::new(),
+            });
+        }
+    }
+
+    /// A task ended: by itself, or by a panic.
+    fn ended(&mut self, ended: Result<(Id, Left), tokio::task::JoinError>) {
+        let (task, left) = match ended {
+            Ok((task, left)) => (task, left),
             Err(error) => {
                 self.gate.log.say(
                     Level::Error,
                     "an attempt panicked; its event stays queued",
                     &[("route", &self.route.config.name)],
                 );
-                (error.id(), false)
+                (error.id(), Left::Queued)
             }
         };
         if let Some(id) = self.job_of.remove(&task) {
             self.route.busy.remove(id);
-            if let Some(hurry) = &mut self.hurry {
-                hurry.attempted.insert(id);
+            if let Some(hurry) = &mut self.hurry
+                && left == Left::Queued
+            {
+                hurry.failed.insert(id);
             }
-        }
-        if is_back {
-            self.ready.clear();
-            self.hurry = Some(Hurry {
-                after: None,
-                attempted: HashSet::new(),
-            });
         }
     }
 
@@ -178,8 +187,11 @@ impl Worker {
             if !self.has_due() {
                 return None;
             }
+            let parked = self.parked.len();
             let read = self.read_ahead().await;
             match read {
+                // Behind parked ones there may be others.
+                Ok(0) if self.parked.len() > parked => {}
                 Ok(0) if self.hurry.take().is_some() => {}
                 Ok(0) => return None,
                 Ok(_) => {}
@@ -191,35 +203,47 @@ impl Worker {
     /// Whether memory says that the store has something due.
     fn has_due(&self) -> bool {
         let next = self.gate.queue.next_due(self.route.shelf);
-        next.is_some_and(|next| self.hurry.is_some() || next <= self.gate.clock.now())
+        next.is_some_and(|next| self.is_anything_due() || next <= self.gate.clock.now())
+    }
+
+    /// After an outage, and while one lasts and a probe needs an event, whatever is queued will do.
+    fn is_anything_due(&self) -> bool {
+        self.hurry.is_some() || self.route.breaker.is_open()
     }
 
     /// Reads the next due jobs, without those that are busy; gives back how many places were looked at.
     async fn read_ahead(&mut self) -> Result<usize, StoreError> {
-        let (until, after) = match &self.hurry {
-            Some(hurry) => (None, hurry.after),
-            None => (Some(self.gate.clock.now()), None),
+        let until = match self.is_anything_due() {
+            true => None,
+            false => Some(self.gate.clock.now()),
         };
-        let (shelf, batch) = (
-            self.route.shelf,
-            self.route.config.queue.max_in_flight.max(16),
-        );
+        let after = self.hurry.as_ref().and_then(|hurry| hurry.after);
+        let shelf = self.route.shelf;
+        let batch = self.route.config.queue.max_in_flight.max(16);
+        // So that a crowd of parked ones is passed in few steps.
+        let batch = batch.max((self.parked.len() / 4).min(PARKED_STEP_MAX));
         let mut busy = self.route.busy.all();
         busy.extend(&self.parked);
         // Those that are busy stand at the front until their results are stored, parked ones for longer.
         let limit = busy.len() + batch;
         let queue = Arc::clone(&self.gate.queue);
-        let hurried = self.hurry.as_ref().map(|hurry| hurry.attempted.clone());
+        let failed = self.hurry.as_ref().map(|hurry| hurry.failed.clone());
         let read = tokio::task::spawn_blocking(move || {
             let due = queue.due(shelf, until, after, limit)?;
-            let last = due.last().copied();
-            let ids: Vec<JobId> = due
-                .iter()
-                .map(|due| due.id)
-                .filter(|id| !busy.contains(id))
-                .filter(|id| hurried.as_ref().is_none_or(|hurried| !hurried.contains(id)))
-                .take(batch)
-                .collect();
+            let mut last = None;
+            let mut ids: Vec<JobId> = Vec::with_capacity(batch);
+            for place in &due {
+                if ids.len() == batch {
+                    break;
+                }
+                last = Some(*place);
+                let is_met = failed
+                    .as_ref()
+                    .is_some_and(|failed| failed.contains(&place.id));
+                if !busy.contains(&place.id) && !is_met {
+                    ids.push(place.id);
+                }
+            }
             let jobs = queue.load(&ids, true)?;
             let jobs: Vec<_> = ids.into_iter().zip(jobs).collect();
             Ok((due.len(), last, jobs))
@@ -237,7 +261,7 @@ impl Worker {
         }
         if let Some(hurry) = &mut self.hurry {
             hurry.after = last;
-            if hurry.attempted.len() > HURRIED_MAX {
+            if hurry.failed.len() > HURRIED_MAX {
                 self.hurry = None;
             }
             return Ok(looked_at);
@@ -272,126 +296,5 @@ impl Worker {
     /// Attempts, and results that wait for their commit; a commit may take as long as several attempts.
     fn busy_max(&self) -> usize {
         self.route.config.queue.max_in_flight * 4 + 64
-    }
-}
-
-/// One attempt on a stored job, and the storing of its result.
-struct Delivery {
-    gate: Arc<Gate>,
-    route: Arc<Route>,
-    pass: Pass,
-}
-
-impl Delivery {
-    /// Makes the attempt; gives back whether the app is back after it was away.
-    async fn make(self, job: StoredJob, place: OwnedSemaphorePermit) -> bool {
-        let info = job.info;
-        if !matches!(info.state, JobState::Queued { .. }) {
-            return false;
-        }
-        let (Ok(record), Some(body)) = (Record::decode(&job.head), job.body) else {
-            if self.pass == Pass::Probe {
-                self.route.breaker.give_back();
-            }
-            self.dead(info.id, None, DeadReason::Damaged).await;
-            return false;
-        };
-        let received_at = record.received_at();
-        let event = Event::restored(Arc::clone(&self.route.config), record, body);
-        let number = info.attempts.saturating_add(1);
-        let started = StdInstant::now();
-        let at = self.gate.clock.now();
-        let attempt = Attempt {
-            number,
-            at,
-            is_replay: info.replay,
-        };
-        let attempted = self.gate.forwarder.attempt(&event, attempt).await;
-        let took = started.elapsed();
-        drop(place);
-        self.route.wake.notify_one();
-        self.gate.note_attempt(&self.route, &attempted, took);
-        let now = self.gate.clock.elapsed();
-        let is_back = self
-            .route
-            .report(event.content(), self.pass, &attempted, now);
-        let kept = attempted.record(number, at, took);
-        match attempted.class() {
-            Class::Delivered => {
-                let keep = !self.route.config.queue.keep_delivered.is_zero();
-                let change = Change::Delivered {
-                    attempt: kept,
-                    keep,
-                };
-                self.store(info.id, change).await;
-            }
-            Class::Refused => self.dead(info.id, Some(kept), DeadReason::Refused).await,
-            Class::Retry => {
-                // The time of a replay that failed is over as well if the event's is: an operator who sends it
-                // again sees it come back, rather than retries without an end.
-                self.retry(info.id, kept, received_at, &attempted).await;
-            }
-        }
-        self.route.wake.notify_one();
-        is_back
-    }
-
-    async fn retry(
-        &self,
-        id: JobId,
-        attempt: AttemptRecord,
-        received_at: Timestamp,
-        attempted: &Attempted,
-    ) {
-        let next = self.route.config.queue.schedule.next(
-            received_at,
-            attempt.number,
-            self.gate.clock.now(),
-            attempted.retry_after(),
-            fastrand::u64(..),
-        );
-        match next {
-            Some(due) => self.store(id, Change::Retry { attempt, due }).await,
-            None => self.dead(id, Some(attempt), DeadReason::GivenUp).await,
-        }
-    }
-
-    async fn dead(&self, id: JobId, attempt: Option<AttemptRecord>, reason: DeadReason) {
-        self.gate.log.say(
-            Level::Warn,
-            "an event became a dead letter",
-            &[
-                ("route", &self.route.config.name),
-                ("reason", &reason.label()),
-            ],
-        );
-        let reason = Reason(reason.code());
-        self.store(id, Change::Dead { attempt, reason }).await;
-    }
-
-    /// Stores a result, again and again through a fault of the store: until it is written the job is not
-    /// attempted again by this process.
-    async fn store(&self, id: JobId, change: Change) {
-        loop {
-            let (done, stored) = oneshot::channel();
-            self.gate.queue.change(
-                id,
-                change.clone(),
-                Box::new(move |result| {
-                    // The waiter may be gone with the runtime; the result is stored all the same.
-                    let _ = done.send(result);
-                }),
-            );
-            match stored.await {
-                Ok(Ok(Changed::Done { .. } | Changed::Stale | Changed::Gone)) => return,
-                Ok(Err(StoreError::Closed)) | Err(_) => return,
-                Ok(Err(
-                    StoreError::Full
-                    | StoreError::Unavailable
-                    | StoreError::ShelfFull
-                    | StoreError::NoSpace,
-                )) => tokio::time::sleep(OFFER_AGAIN).await,
-            }
-        }
     }
 }
