@@ -1,5 +1,5 @@
 //! Watches what no request would tell of, and says it in the log: the store going down and coming back, a
-//! clock that is not believed.
+//! disk without room, a clock that is not believed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn watch(gate: Arc<Gate>) {
     let mut trouble = None;
     let mut is_suspect = false;
+    let mut is_low = false;
     loop {
         tokio::time::sleep(EVERY).await;
         let store = gate.ledger.store();
@@ -32,8 +33,19 @@ pub async fn watch(gate: Arc<Gate>) {
             (None, None) | (Some(_), Some(_)) => {}
         }
         trouble = now;
+        let figures = store.statistics();
+        let was_low = std::mem::replace(&mut is_low, figures.space_low);
+        match (was_low, is_low) {
+            (false, true) => gate.log.say(
+                Level::Error,
+                "the disk has no room left but the reserve; events that would be stored are refused with 503",
+                &[],
+            ),
+            (true, false) => gate.log.say(Level::Warn, "the disk has room again", &[]),
+            (false, false) | (true, true) => {}
+        }
         let was_suspect = is_suspect;
-        is_suspect = store.statistics().clock_suspect;
+        is_suspect = figures.clock_suspect;
         match (was_suspect, is_suspect) {
             (false, true) => gate.log.say(
                 Level::Error,

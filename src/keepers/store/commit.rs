@@ -130,6 +130,19 @@ impl Session {
         }
     }
 
+    /// About what the file holds that is still needed.
+    pub(super) fn live_bytes(&self, vault: &Vault) -> u64 {
+        let jobs: u64 = self.books.tallies.values().map(Tally::weight).sum();
+        let keys: u64 = {
+            let shelves = vault.shelves();
+            shelves.by_id.values().map(|shelf| shelf.keys()).sum()
+        };
+        // Pages are not full, and redb keeps some for itself.
+        jobs.saturating_add(jobs / 2)
+            .saturating_add(keys.saturating_mul(KEY_BYTES))
+            .saturating_add(FILE_BYTES)
+    }
+
     /// One transaction, synced when this returns `Ok`. After an error it is unknown whether it happened.
     pub(super) fn write(
         &self,
@@ -206,3 +219,9 @@ impl Entries {
 
 /// Keys of one row: with more it would need more than one page of 4 KiB.
 const ROW_KEYS_MAX: usize = 240;
+
+/// What a remembered key takes on disk at the most, half-empty pages included.
+const KEY_BYTES: u64 = 64;
+
+/// What an empty file takes.
+const FILE_BYTES: u64 = 2 * 1024 * 1024;

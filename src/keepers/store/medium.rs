@@ -11,7 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,6 +26,11 @@ pub trait Medium: Send + Sync + 'static {
     /// Bytes that the file may still grow by.
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+
+    /// Bytes that the file takes on the disk, used or not.
+    fn held_bytes(&self) -> io::Result<u64> {
+        Ok(0)
     }
 }
 
@@ -76,6 +81,11 @@ impl Medium for FileMedium {
         // Of the directory, since the file may have been deleted; what is left for root alone does not count.
         let room = rustix::fs::statvfs(directory(&self.path))?;
         Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    fn held_bytes(&self) -> io::Result<u64> {
+        // The file's length says nothing: it grows in leaps, and most of a leap is a hole at first.
+        Ok(std::fs::metadata(&self.path)?.blocks().saturating_mul(512))
     }
 }
 

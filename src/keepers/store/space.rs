@@ -26,7 +26,16 @@ pub(super) struct Space {
 
 impl Space {
     /// Takes the pushes out of a batch and refuses them while the disk is nearly full.
-    pub(super) fn mind(&mut self, batch: &mut Batch, medium: &dyn Medium, vault: &Vault) {
+    ///
+    /// `live` is about what the file holds that is still needed. The rest of it is written over before the
+    /// file grows, so it counts as free: a backlog that was delivered leaves a large file with much room.
+    pub(super) fn mind(
+        &mut self,
+        batch: &mut Batch,
+        medium: &dyn Medium,
+        vault: &Vault,
+        live: u64,
+    ) {
         let pushed = batch.jobs.iter().filter(|op| op.pushed().is_some());
         let bytes: usize = pushed.map(JobOp::weight).sum();
         if bytes == 0 {
@@ -39,7 +48,10 @@ impl Space {
             .is_none_or(|looked| now.saturating_sub(looked) >= LOOK_EVERY);
         if old || self.written >= reserve / 4 {
             // A disk that cannot tell is taken for one with room: the writes themselves will say.
-            self.low = medium.free_bytes().is_ok_and(|free| free < reserve);
+            let idle = medium.held_bytes().unwrap_or(0).saturating_sub(live);
+            // Half of it: pages come free in pieces, and what is live is only estimated.
+            let room = |free: u64| free.saturating_add(idle / 2);
+            self.low = medium.free_bytes().is_ok_and(|free| room(free) < reserve);
             self.looked = Some(now);
             self.written = 0;
             vault.space_low.store(self.low, Ordering::Relaxed);

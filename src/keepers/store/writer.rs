@@ -113,8 +113,9 @@ impl Writer {
         if let Some(stale) = batch.chore.take_if(|chore| chore.epoch != session.epoch) {
             let _ = stale.reply.send(false);
         }
+        let live = session.live_bytes(&self.vault);
         self.space
-            .mind(&mut batch, self.medium.as_ref(), &self.vault);
+            .mind(&mut batch, self.medium.as_ref(), &self.vault, live);
         if batch.is_empty() {
             self.note_waiting();
             return;
