@@ -45,6 +45,8 @@ pub struct Tuning {
     pub queue_bytes_max: usize,
     /// Settles and operations on jobs in one commit.
     pub commit_ops_max: usize,
+    /// How long the next batch may fill after one of several ops; a lone op never waits.
+    pub gather: Duration,
     /// Bytes of jobs in one commit; a larger job has one of its own.
     pub commit_bytes_max: usize,
     /// With less room on the disk pushes are refused, while settling, changing and deleting go on.
@@ -92,6 +94,7 @@ impl Default for Tuning {
             queue_ops_max: 65_536,
             queue_bytes_max: 64 * 1024 * 1024,
             commit_ops_max: 4_096,
+            gather: Duration::from_micros(500),
             commit_bytes_max: 8 * 1024 * 1024,
             free_bytes_min: 64 * 1024 * 1024,
             journal_keys_max: 32_768,

@@ -2,7 +2,8 @@
 //!
 //! A commit takes the settles that wait, the settled keys a fault left unwritten, and one piece of
 //! housekeeping; syncs once; makes the keys visible; and only then answers. A lone settle does not wait for
-//! company: while one commit syncs, the next gathers by itself.
+//! company: while one commit syncs, the next gathers by itself. Only after a batch of several the next one is
+//! given a moment to fill: a commit costs as much as many events do, and under load they come anyway.
 //!
 //! # Why
 //! redb's handle is dead after any failed read or write, and a failed commit may be on disk or not. So
@@ -31,6 +32,8 @@ pub(super) struct Writer {
     on_commit: Option<OnCommit>,
     pub(super) session: Option<Session>,
     pub(super) space: Space,
+    /// The last batch was large enough for the next one to be worth waiting for.
+    pub(super) is_loaded: bool,
 }
 
 impl Writer {
@@ -52,6 +55,7 @@ impl Writer {
             on_commit,
             session: None,
             space: Space::default(),
+            is_loaded: false,
         };
         writer.adopt(database, loaded);
         Ok(writer)
@@ -88,9 +92,15 @@ impl Writer {
                 return Some(Batch::default());
             }
             if !queue.ops.is_empty() || queue.chore.is_some() {
+                if std::mem::take(&mut self.is_loaded) && !queue.closing {
+                    drop(queue);
+                    std::thread::sleep(vault.tuning.gather);
+                    queue = vault.queue();
+                }
                 let bound = queue.next_commit(&vault.tuning);
                 let mut batch = Batch::from_ops(queue.ops.drain(..bound));
                 batch.chore = queue.chore.take();
+                self.is_loaded = bound >= LOADED_OPS;
                 return Some(batch);
             }
             if queue.closing {
@@ -263,3 +273,6 @@ pub(super) fn answer(done: Done, result: Result<(), StoreError>) {
 pub(super) fn guarded(call: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(call));
 }
+
+/// Ops of a batch that tells of load.
+const LOADED_OPS: usize = 8;
