@@ -415,3 +415,13 @@ async fn a_live_event_that_finds_the_app_back_brings_the_others_along() {
     gate.send(&event(9)).await;
     gate.app.reached(7).await;
 }
+
+#[tokio::test]
+async fn dead_letters_count_against_the_bound() {
+    let more = "[route.queue]\nmax_events = 2";
+    let gate = gate("spill", more, |_, _| Reply::status(422)).await;
+    assert_eq!(gate.send(&event(1)).await.outcome(), "dead_lettered");
+    assert_eq!(gate.send(&event(2)).await.outcome(), "dead_lettered");
+    let answer = gate.send(&event(3)).await;
+    assert_eq!((answer.status, answer.outcome()), (503, "queue_full"));
+}

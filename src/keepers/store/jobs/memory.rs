@@ -174,9 +174,10 @@ impl State {
         self.at(new.shelf).ok_or(StoreError::Unavailable)?;
         let queue = &mut self.queue;
         if let (Some(bytes), Some(terms)) = (new.room(), queue.terms.get(&new.shelf)) {
-            let queued = || queue.of(new.shelf).filter(|info| info.is_queued());
-            let held: u64 = queued().map(|info| u64::from(info.bytes)).sum();
-            if queued().count() as u64 >= terms.max_events || held + bytes > terms.max_bytes {
+            let is_delivered = |info: &JobInfo| matches!(info.state, JobState::Delivered { .. });
+            let bounded = || queue.of(new.shelf).filter(|info| !is_delivered(info));
+            let held: u64 = bounded().map(|info| u64::from(info.bytes)).sum();
+            if bounded().count() as u64 >= terms.max_events || held + bytes > terms.max_bytes {
                 return Err(StoreError::ShelfFull);
             }
         }

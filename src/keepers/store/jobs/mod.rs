@@ -125,9 +125,9 @@ pub struct Terms {
     pub keep_delivered: Duration,
     /// How long dead letters are kept.
     pub keep_dead: Duration,
-    /// Queued jobs at most; beyond it pushes are refused.
+    /// Queued jobs and dead letters at most; beyond it pushes are refused.
     pub max_events: u64,
-    /// Bytes of queued heads and bodies at most; beyond it pushes are refused.
+    /// Bytes of their heads and bodies at most; beyond it pushes are refused.
     pub max_bytes: u64,
 }
 

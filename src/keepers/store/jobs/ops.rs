@@ -198,11 +198,11 @@ impl NewJob {
         u32::try_from(self.head.len() + self.body.len()).unwrap_or(u32::MAX)
     }
 
-    /// The room it takes in its shelf's queue.
+    /// The room it takes on its shelf. What the app has is no reason to refuse anything.
     pub(in crate::keepers::store) fn room(&self) -> Option<u64> {
         match self.state {
-            NewState::Queued { .. } => Some(self.weight().into()),
-            NewState::Delivered | NewState::Dead { .. } => None,
+            NewState::Queued { .. } | NewState::Dead { .. } => Some(self.weight().into()),
+            NewState::Delivered => None,
         }
     }
 

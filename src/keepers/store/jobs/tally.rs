@@ -1,5 +1,6 @@
 //! How much a shelf holds, on disk and on its way there.
 
+use super::NewState;
 use super::desk::{Books, Closing};
 use super::ops::JobOp;
 use super::{Change, JobInfo, JobState, NewJob, Terms, Volume};
@@ -24,9 +25,9 @@ pub(in crate::keepers::store) struct Tally {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::keepers::store) struct Room {
     pub(in crate::keepers::store) terms: Option<Terms>,
-    /// Queued on disk.
+    /// Queued or dead on disk.
     pub(in crate::keepers::store) stored: Volume,
-    /// Pushed as queued and not yet answered.
+    /// Pushed as one of them and not yet answered.
     pub(in crate::keepers::store) waiting: Volume,
 }
 
@@ -82,6 +83,15 @@ impl Tally {
         self.queued.jobs + self.delivered.jobs + self.dead.jobs
     }
 
+    /// What counts against the shelf's bounds: queued events and dead letters. The latter are there for
+    /// weeks, and whoever can make an app refuse could fill the disk with them.
+    pub(in crate::keepers::store) fn bounded(&self) -> Volume {
+        Volume {
+            jobs: self.queued.jobs + self.dead.jobs,
+            bytes: self.queued.bytes + self.dead.bytes,
+        }
+    }
+
     /// About what the jobs take on disk.
     pub(in crate::keepers::store) fn weight(&self) -> u64 {
         let bytes = self.queued.bytes + self.delivered.bytes + self.dead.bytes;
@@ -100,7 +110,7 @@ impl Tally {
 // === impl Room ===
 
 impl Room {
-    /// Takes room for a job to be queued; false if there is none.
+    /// Takes room for a job; false if there is none.
     pub(super) fn take(&mut self, bytes: u64) -> bool {
         let jobs = self.stored.jobs + self.waiting.jobs + 1;
         let all = self.stored.bytes + self.waiting.bytes + bytes;
@@ -157,7 +167,7 @@ impl Vault {
                 match op {
                     JobOp::Push { job, .. } => {
                         if let Some(shelf) = shelves.by_id.get_mut(&job.shelf)
-                            && job.room().is_some()
+                            && matches!(job.state, NewState::Queued { .. })
                         {
                             shelf.holdings.oldest.at.get_or_insert(job.at);
                         }
@@ -190,7 +200,7 @@ impl Vault {
         }
         let mut queue = self.queue();
         for (id, tally) in &closing.books.tallies {
-            queue.rooms.entry(*id).or_default().stored = tally.queued;
+            queue.rooms.entry(*id).or_default().stored = tally.bounded();
         }
         for op in ops {
             match op {
@@ -229,7 +239,7 @@ impl Vault {
 // === impl Queue ===
 
 impl Queue {
-    /// Takes room for what is to be queued, if there is any.
+    /// Takes room for what is pushed, if there is any.
     pub(super) fn finds_room(&mut self, op: &JobOp) -> bool {
         match op.pushed().and_then(|job| Some((job.shelf, job.room()?))) {
             Some((shelf, bytes)) => self.rooms.entry(shelf).or_default().take(bytes),
@@ -246,7 +256,7 @@ impl Queue {
         for (shelf, terms) in terms {
             let tally = books.tallies.get(shelf).copied().unwrap_or_default();
             let room = self.rooms.entry(*shelf).or_default();
-            room.stored = tally.queued;
+            room.stored = tally.bounded();
             room.terms = *terms;
         }
     }

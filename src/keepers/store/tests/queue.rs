@@ -307,16 +307,19 @@ fn a_full_shelf_refuses_and_has_room_again() {
                 "it may be sent again"
             );
             push(store, job(other, 4, now)).unwrap();
-            let buried = NewState::Dead { reason: Reason(1) };
-            push(
-                store,
-                NewJob {
-                    state: buried,
-                    ..job(shelf, 5, now)
-                },
-            )
-            .unwrap();
+            let ended = |state| NewJob {
+                state,
+                ..job(shelf, 5, now)
+            };
+            let buried = ended(NewState::Dead { reason: Reason(1) });
+            assert_eq!(push(store, buried), Err(StoreError::ShelfFull));
+            // What the app has is no reason to refuse anything.
+            push(store, ended(NewState::Delivered)).unwrap();
+            // A dead letter takes the room that it had in the queue.
             change(store, ids[0], dead()).unwrap();
+            assert_eq!(push(store, job(shelf, 6, now)), Err(StoreError::ShelfFull));
+            change(store, ids[0], Change::Requeue { due: now }).unwrap();
+            change(store, ids[0], delivered(1, now, false)).unwrap();
             let id = push(store, job(shelf, 6, now)).unwrap();
             assert_eq!(push(store, job(shelf, 7, now)), Err(StoreError::ShelfFull));
             for id in [ids[1], id] {
