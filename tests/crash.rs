@@ -9,6 +9,9 @@
 // Clippy knows tests by their attribute and takes their helpers for production code.
 #![allow(clippy::unwrap_used)]
 
+/// A store on a disk that fails.
+#[path = "crash/bench.rs"]
+mod bench;
 /// The disk that all of this happens on.
 #[path = "crash/disk.rs"]
 mod disk;
@@ -18,6 +21,9 @@ mod faults;
 /// Random histories with power cuts.
 #[path = "crash/life.rs"]
 mod life;
+/// When the disk loses its power, and a disk that lies.
+#[path = "crash/power.rs"]
+mod power;
 
 /// Random histories of jobs with power cuts.
 #[path = "crash/queue.rs"]

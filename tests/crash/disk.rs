@@ -1,4 +1,4 @@
-//! A disk in memory that can lose its power, lie, fail, and hold its breath.
+//! A disk in memory that can lose its power, fail, and hold its breath.
 //!
 //! It keeps two images: what was written, and what a sync made durable. Whatever was written since the last
 //! sync may survive a power cut or not, each piece for itself.
@@ -25,15 +25,15 @@ struct Platter {
 }
 
 #[derive(Default, Debug)]
-struct State {
+pub(super) struct State {
     live: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Piece>,
-    operations: u64,
-    cut_at: Option<u64>,
-    is_cut: bool,
+    pub(super) operations: u64,
+    pub(super) cut_at: Option<u64>,
+    pub(super) is_cut: bool,
     /// Syncs do nothing.
-    lies: bool,
+    pub(super) lies: bool,
     fault: Option<Fault>,
     fault_met: bool,
     held: Option<Sender<()>>,
@@ -83,31 +83,9 @@ struct Handle {
 }
 
 impl Disk {
-    /// A disk whose syncs do nothing.
-    pub fn lying() -> Self {
-        let disk = Self::default();
-        disk.state().lies = true;
-        disk
-    }
-
-    /// The power goes after so many more operations.
-    pub fn cut_after(&self, operations: u64) {
-        let mut state = self.state();
-        state.cut_at = Some(state.operations + operations);
-    }
-
     /// The power goes now.
     pub fn cut(&self) {
         self.state().is_cut = true;
-    }
-
-    /// Operations since the disk was made.
-    pub fn operations(&self) -> u64 {
-        self.state().operations
-    }
-
-    pub fn is_cut(&self) -> bool {
-        self.state().is_cut
     }
 
     /// The power is back, with what chance left of the unsynced writes.
@@ -161,7 +139,7 @@ impl Disk {
         self.platter.breath.notify_all();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.platter
             .state
             .lock()

@@ -1,68 +1,16 @@
 //! Disks that fail, fill up, panic or hang while the power stays on.
 
-use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
-use passgate::keepers::store::embedded::Embedded;
 use passgate::keepers::store::tuning::Tuning;
-use passgate::keepers::store::{Found, Health, Probe, ShelfId, Store, StoreError};
+use passgate::keepers::store::{Health, Probe, Store, StoreError};
 use passgate::words::time::Clock;
 
+use crate::bench::{BOTH, Bench};
 use crate::disk::{Disk, Fault, How, Kind};
-use crate::life::{KEEP, TestClock, keys, tuning};
-
-const BOTH: Found = Found {
-    content: true,
-    id: true,
-};
-
-struct Bench {
-    disk: Disk,
-    clock: Arc<TestClock>,
-    store: Embedded,
-    shelf: ShelfId,
-}
-
-impl Bench {
-    fn on(disk: Disk, tuning: Tuning) -> Self {
-        let clock: Arc<TestClock> = Arc::default();
-        let medium = Arc::new(disk.clone());
-        let store = Embedded::open_on(medium, clock.clone(), tuning, None).unwrap();
-        let shelf = store.shelf("route", KEEP).unwrap();
-        Self {
-            disk,
-            clock,
-            store,
-            shelf,
-        }
-    }
-
-    fn settle(&self, n: u64) -> Result<(), StoreError> {
-        let (tell, told) = channel();
-        let done = move |result| tell.send(result).unwrap();
-        self.store
-            .settle(self.shelf, keys(n), self.clock.now(), Box::new(done));
-        told.recv().unwrap()
-    }
-
-    fn probe(&self, n: u64) -> Probe {
-        self.store.probe(self.shelf, &keys(n), self.clock.now())
-    }
-
-    fn until_ready(&self) {
-        let began = Instant::now();
-        while self.store.health() != Health::Ready {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "{:?}",
-                self.store.health()
-            );
-            std::thread::yield_now();
-        }
-    }
-}
+use crate::life::{keys, tuning};
 
 /// One fault, and the promises around it.
 fn endure(fault: Fault) {

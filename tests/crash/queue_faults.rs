@@ -1,47 +1,21 @@
 //! Jobs on disks that fail, fill up or panic while the power stays on.
 
-use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use passgate::keepers::store::embedded::Embedded;
 use passgate::keepers::store::jobs::{
     AttemptRecord, Change, Changed, JobId, NewJob, NewState, Queue,
 };
-use passgate::keepers::store::{Found, Health, Probe, ShelfId, Store, StoreError};
+use passgate::keepers::store::{Probe, Store, StoreError};
 use passgate::words::time::Clock;
 
+use crate::bench::{BOTH, Bench};
 use crate::disk::{Disk, Fault, How, Kind};
-use crate::life::{KEEP, TestClock, keys, tuning};
-
-const BOTH: Found = Found {
-    content: true,
-    id: true,
-};
-
-struct Bench {
-    disk: Disk,
-    clock: Arc<TestClock>,
-    store: Embedded,
-    shelf: ShelfId,
-}
+use crate::life::{keys, tuning};
 
 impl Bench {
-    fn on(disk: Disk) -> Self {
-        let clock: Arc<TestClock> = Arc::default();
-        let medium = Arc::new(disk.clone());
-        let store = Embedded::open_on(medium, clock.clone(), tuning(), None).unwrap();
-        let shelf = store.shelf("route", KEEP).unwrap();
-        Self {
-            disk,
-            clock,
-            store,
-            shelf,
-        }
-    }
-
     fn job(&self, n: u64) -> NewJob {
         let now = self.clock.now();
         NewJob {
@@ -81,14 +55,6 @@ impl Bench {
         told.recv().unwrap()
     }
 
-    fn until_ready(&self) {
-        let began = Instant::now();
-        while self.store.health() != Health::Ready {
-            assert!(began.elapsed() < Duration::from_secs(20));
-            std::thread::yield_now();
-        }
-    }
-
     fn known(&self, n: u64) -> bool {
         let found = self
             .store
@@ -102,7 +68,7 @@ impl Bench {
 /// One fault among pushes and deliveries, and what the provider and the worker do about it.
 fn endure(fault: Fault) {
     let context = format!("{fault:?}");
-    let bench = Bench::on(Disk::default());
+    let bench = Bench::on(Disk::default(), tuning());
     let mut stored: Vec<JobId> = (0..20).map(|n| bench.push(bench.job(n)).unwrap()).collect();
     bench.disk.fail(fault);
     let mut delivered = Vec::new();
@@ -151,7 +117,7 @@ fn endure(fault: Fault) {
     bench.disk.cut();
     drop(bench.store);
     bench.disk.restart(&mut Rng::with_seed(0));
-    let bench = Bench::on(bench.disk);
+    let bench = Bench::on(bench.disk, tuning());
     assert!((0..60).all(|n| bench.known(n)), "{context}");
     stored.sort_unstable();
     let numbers = stored.windows(2).all(|pair| pair[0] != pair[1]);
@@ -187,7 +153,7 @@ fn jobs_endure_errors_full_disks_and_panics() {
 
 #[test]
 fn a_push_that_failed_is_not_known_and_a_copy_of_what_was_delivered_is() {
-    let bench = Bench::on(Disk::default());
+    let bench = Bench::on(Disk::default(), tuning());
     bench.disk.fail(Fault {
         kind: Kind::Write,
         after: 0,

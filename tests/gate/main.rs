@@ -33,8 +33,7 @@ mod delivery;
 /// What is the same event, and what becomes of the second one.
 mod dedupe;
 
-/// The disk that the store's faults happen on; the crash tests of the store use more of it.
-#[allow(dead_code)]
+/// The disk that the store's faults happen on, which it has in common with the crash tests of the store.
 #[path = "../crash/disk.rs"]
 mod disk;
 

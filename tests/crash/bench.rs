@@ -1,0 +1,64 @@
+//! A store on a disk that fails.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use passgate::keepers::store::embedded::Embedded;
+use passgate::keepers::store::tuning::Tuning;
+use passgate::keepers::store::{Found, Health, Probe, ShelfId, Store, StoreError};
+use passgate::words::time::Clock;
+
+use crate::disk::Disk;
+use crate::life::{KEEP, TestClock, keys};
+
+pub const BOTH: Found = Found {
+    content: true,
+    id: true,
+};
+
+pub struct Bench {
+    pub disk: Disk,
+    pub clock: Arc<TestClock>,
+    pub store: Embedded,
+    pub shelf: ShelfId,
+}
+
+impl Bench {
+    pub fn on(disk: Disk, tuning: Tuning) -> Self {
+        let clock: Arc<TestClock> = Arc::default();
+        let medium = Arc::new(disk.clone());
+        let store = Embedded::open_on(medium, clock.clone(), tuning, None).unwrap();
+        let shelf = store.shelf("route", KEEP).unwrap();
+        Self {
+            disk,
+            clock,
+            store,
+            shelf,
+        }
+    }
+
+    pub fn settle(&self, n: u64) -> Result<(), StoreError> {
+        let (tell, told) = channel();
+        let done = move |result| tell.send(result).unwrap();
+        self.store
+            .settle(self.shelf, keys(n), self.clock.now(), Box::new(done));
+        told.recv().unwrap()
+    }
+
+    pub fn probe(&self, n: u64) -> Probe {
+        self.store.probe(self.shelf, &keys(n), self.clock.now())
+    }
+
+    pub fn until_ready(&self) {
+        let began = Instant::now();
+        while self.store.health() != Health::Ready {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{:?}",
+                self.store.health()
+            );
+            std::thread::yield_now();
+        }
+    }
+}
