@@ -231,7 +231,9 @@ impl Gate {
             reason: Reason(reason.code()),
         };
         let pushing = event.push(claim, &*self.queue, self.clock.now(), state, attempts);
-        let stored = pushing.synced(self.limits.store_time).await;
+        if let Err(error) = pushing.synced(self.limits.store_time).await {
+            return not_stored(error);
+        }
         self.log.say(
             Level::Warn,
             "an event became a dead letter",
@@ -241,9 +243,7 @@ impl Gate {
                 ("reason", &reason.label()),
             ],
         );
-        stored.map_or_else(not_stored, |_| {
-            Ending::of(Outcome::DeadLettered).because(reason.label())
-        })
+        Ending::of(Outcome::DeadLettered).because(reason.label())
     }
 
     /// Settles an event that the app took, with a copy where delivered events are kept.
