@@ -32,10 +32,11 @@
 //!
 //! ```compile_fail,E0451
 //! # use passgate::keepers::event::{Event, Verified};
+//! # use passgate::words::identity::Keys;
 //! # use passgate::words::message::Message;
 //! # use passgate::words::verdict::Verdict;
-//! fn forge(message: Message, verdict: Verdict) -> Verified {
-//!     Verified { message, verdict }
+//! fn forge(message: Message, verdict: Verdict, keys: Keys) -> Verified {
+//!     Verified { message, verdict, keys }
 //! }
 //! ```
 //!
@@ -82,6 +83,7 @@ pub struct Received {
 pub struct Verified {
     message: Message,
     verdict: Verdict,
+    keys: Keys,
 }
 
 /// The ledger does not know it, and it is ours to process.
@@ -151,7 +153,17 @@ impl Event<Received> {
     /// The true reason, for the log.
     pub fn verify(self, now: Timestamp) -> Result<Event<Verified>, Unverified> {
         let verdict = self.route.provider.verify(&self.stage.message, now)?;
-        Ok(self.into_stage(|Received { message }| Verified { message, verdict }))
+        // Digests of what the event says: made once, for they cost as much as a small body's signature.
+        let keys = Keys::new(
+            &self.route.name,
+            &verdict.identity,
+            self.route.same_content_forwards,
+        );
+        Ok(self.into_stage(|Received { message }| Verified {
+            message,
+            verdict,
+            keys,
+        }))
     }
 }
 
@@ -165,11 +177,7 @@ impl Event<Verified> {
 
     /// What the ledger knows the event by.
     pub fn keys(&self) -> Keys {
-        Keys::new(
-            &self.route.name,
-            &self.stage.verdict.identity,
-            self.route.same_content_forwards,
-        )
+        self.stage.keys
     }
 
     /// Claims the event.
