@@ -56,6 +56,8 @@ impl Vault {
                 },
             })
         })();
+        // The handle must be gone before the writer opens the file anew.
+        drop(database);
         let found = searched.map_err(|error| {
             self.report_fault(epoch, &error);
             StoreError::Unavailable

@@ -92,7 +92,10 @@ impl Writer {
                 return Some(Batch::default());
             }
             if !queue.ops.is_empty() || queue.chore.is_some() {
-                if std::mem::take(&mut self.is_loaded) && !queue.closing {
+                if std::mem::take(&mut self.is_loaded)
+                    && !queue.closing
+                    && queue.ops.len() < vault.tuning.commit_ops_max
+                {
                     drop(queue);
                     std::thread::sleep(vault.tuning.gather);
                     queue = vault.queue();
