@@ -154,9 +154,9 @@ pub struct Statistics {
 pub enum StoreError {
     /// Too much waits for the disk already.
     Full,
-    /// The shelf holds as many queued jobs as it may.
+    /// The shelf holds as many queued jobs and dead letters, or as many bytes of them, as it may.
     ShelfFull,
-    /// The disk has hardly any room left; only settling and deleting go on.
+    /// The disk has hardly any room left; only pushes are refused.
     NoSpace,
     /// The file cannot be used at the moment.
     Unavailable,
@@ -168,7 +168,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "too much is waiting for the disk",
-            Self::ShelfFull => "the route's queue is full",
+            Self::ShelfFull => "the route holds as many events as max_events and max_bytes allow",
             Self::NoSpace => "the disk is nearly full",
             Self::Unavailable => "the store is unavailable",
             Self::Closed => "the store is closed",

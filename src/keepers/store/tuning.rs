@@ -45,7 +45,7 @@ pub struct Tuning {
     pub queue_bytes_max: usize,
     /// Settles and operations on jobs in one commit.
     pub commit_ops_max: usize,
-    /// How long the next batch may fill after one of several ops; a lone op never waits.
+    /// How long the next batch may fill after one of eight ops or more; the op that comes next waits with it.
     pub gather: Duration,
     /// Bytes of jobs in one commit; a larger job has one of its own.
     pub commit_bytes_max: usize,

@@ -157,9 +157,9 @@ pub struct Queue {
     pub keep_delivered: Duration,
     /// How long a dead letter is kept; at least as long as the store remembers.
     pub keep_dead: Duration,
-    /// So many events may be stored at once.
+    /// So many queued events and dead letters may be stored at once.
     pub max_events: u64,
-    /// So many bytes of events may be stored at once.
+    /// So many bytes of queued events and dead letters may be stored at once.
     pub max_bytes: u64,
 }
 

@@ -5,8 +5,9 @@
 //! waits on disk. Who is being attempted stands here, in memory: after a crash every job that was not ended is
 //! simply due again.
 //!
-//! An attempt is made with the same resources as a live one (breaker, place, quota last), and its result ends
-//! with the number of the attempt it belongs to, so that a late one changes nothing.
+//! An attempt takes a place of the worker's own, then asks the same breaker and the same quota as a live one,
+//! the quota last. Its result ends with the number of the attempt it belongs to, so that a late one changes
+//! nothing.
 
 mod attempt;
 

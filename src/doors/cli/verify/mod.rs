@@ -66,7 +66,7 @@ Examples:
   passgate verify wallit --secret file:path-secret --request captured.http
 
 Exit codes: 0 it verifies and would be delivered, 1 it does not, 2 wrong usage,
-78 a secret cannot be had. No secret and no credential is printed.";
+78 a secret cannot be had, or it or an --option is not right. No secret and no credential is printed.";
 
 /// Judges the request and gives the exit code.
 pub fn run(arguments: &Arguments) -> u8 {

@@ -162,7 +162,7 @@ pub enum NewState {
     },
     /// The app has it; only a copy is kept.
     Delivered,
-    /// It is buried without having been tried.
+    /// It is a dead letter from the start, tried once or not at all.
     Dead {
         /// Why.
         reason: Reason,
