@@ -424,4 +424,7 @@ async fn dead_letters_count_against_the_bound() {
     assert_eq!(gate.send(&event(2)).await.outcome(), "dead_lettered");
     let answer = gate.send(&event(3)).await;
     assert_eq!((answer.status, answer.outcome()), (503, "queue_full"));
+    let (_, logged) = gate.end().await;
+    let told = logged.text().matches("became a dead letter").count();
+    assert_eq!(told, 2, "the third was not stored");
 }
