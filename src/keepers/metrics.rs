@@ -15,9 +15,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::keepers::ledger::Duplicate;
+use crate::keepers::metrics::queue::QueueFigures;
 use crate::rules::filter::EventState;
 use crate::words::outcome::Outcome;
 use crate::words::secret::Reference;
+
+pub mod queue;
 
 /// What the label `route` says of a request that belongs to none.
 pub const NO_ROUTE: &str = "unknown";
@@ -66,23 +69,6 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Log lines that were dropped.
     pub log_lines_dropped: Gauge,
-}
-
-/// What a route's part of the store holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct QueueFigures {
-    /// Events that wait.
-    pub queued: u64,
-    /// Events that are being attempted.
-    pub in_flight: u64,
-    /// Events that the app has.
-    pub delivered: u64,
-    /// Events that were given up.
-    pub dead_letters: u64,
-    /// Events that wait, but have no route.
-    pub parked: u64,
-    /// How long ago the oldest event was taken that is not ended.
-    pub oldest: Duration,
 }
 
 /// A route's handles.
@@ -347,21 +333,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-// === impl QueueFigures ===
-
-impl QueueFigures {
-    /// How many events are in `state`.
-    pub const fn of(&self, state: EventState) -> u64 {
-        match state {
-            EventState::Queued => self.queued,
-            EventState::InFlight => self.in_flight,
-            EventState::Delivered => self.delivered,
-            EventState::DeadLetter => self.dead_letters,
-            EventState::Parked => self.parked,
-        }
     }
 }
 

@@ -9,5 +9,6 @@ pub mod message;
 pub mod outcome;
 pub mod record;
 pub mod secret;
+pub mod shelf;
 pub mod time;
 pub mod verdict;

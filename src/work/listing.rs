@@ -12,6 +12,7 @@ use crate::keepers::store::{ShelfId, StoreError};
 use crate::rules::filter::{EventState, Filter, Traits};
 use crate::words::dead::DeadReason;
 use crate::words::record::Record;
+use crate::words::shelf::ShelfName;
 use crate::words::time::Timestamp;
 use crate::work::ingest::Gate;
 use crate::work::routes::{Route, Routes};
@@ -92,7 +93,7 @@ impl Scene {
         let mut busy = HashSet::new();
         let mut shelves = HashMap::new();
         for counts in queue.counts() {
-            let name = counts.name.into();
+            let name = ShelfName::read(&counts.name).route.into();
             shelves.insert(counts.shelf, Shelf { name, route: None });
         }
         for route in routes.iter() {
@@ -111,25 +112,18 @@ impl Scene {
         self.shelves.get(&shelf)?.route.as_ref()
     }
 
-    /// The shelf of that name.
-    fn shelf(&self, name: &str) -> Option<ShelfId> {
-        let mut shelves = self.shelves.iter();
-        shelves
-            .find(|(_, shelf)| *shelf.name == *name)
-            .map(|(id, _)| *id)
+    /// The shelves of a route: its own, and those of providers that it had before.
+    fn shelves_of(&self, route: &str) -> Vec<ShelfId> {
+        let shelves = self.shelves.iter();
+        let of_route = shelves.filter(|(_, shelf)| *shelf.name == *route);
+        of_route.map(|(id, _)| *id).collect()
     }
 
     /// A stored event as it is now.
     pub fn listed(&self, info: &JobInfo, head: &[u8]) -> Listed {
         let shelf = self.shelves.get(&info.shelf);
         let record = Record::decode(head).ok();
-        let route = shelf.and_then(|shelf| shelf.route.as_ref());
-        let has_route = route.is_some_and(|route| {
-            let provider = route.config.provider.kind().name;
-            let of_provider = record.as_ref().map(|record| record.provider == provider);
-            // One that cannot be read is buried by whichever route has the shelf.
-            of_provider.unwrap_or(true)
-        });
+        let has_route = shelf.is_some_and(|shelf| shelf.route.is_some());
         let is_busy = self.busy.contains(&info.id);
         let (state, reason, next_attempt_at) = match info.state {
             JobState::Queued { .. } if is_busy => (EventState::InFlight, None, None),
@@ -175,10 +169,12 @@ impl Scene {
             Some(_) | None => Selection::ALL,
         };
         if let Some(route) = &filter.route {
-            let Some(shelf) = self.shelf(route) else {
-                return Ok(page);
-            };
-            selection.shelf = Some(shelf);
+            match *self.shelves_of(route) {
+                [] => return Ok(page),
+                [shelf] => selection.shelf = Some(shelf),
+                // The filter tells them from the others.
+                [..] => {}
+            }
         }
         let mut is_past = false;
         let mut visit = |view: &JobView<'_>| {

@@ -17,6 +17,7 @@ use crate::keepers::store::{Keep, ShelfId, StoreError};
 use crate::rules::config::{self, Config, Quota};
 use crate::words::identity::Key;
 use crate::words::message::Head;
+use crate::words::shelf::ShelfName;
 use crate::words::time::Clock;
 use crate::work::busy::Busy;
 use crate::work::forward::Attempted;
@@ -88,7 +89,11 @@ impl Routes {
                 remember,
                 max_keys: config.provider.is_unproven().then_some(UNPROVEN_KEYS_MAX),
             };
-            let shelf = ledger.shelf(&config.name, keep)?;
+            let name = ShelfName {
+                route: &config.name,
+                provider: config.provider.kind().name,
+            };
+            let shelf = ledger.shelf(&name.to_string(), keep)?;
             let quota = config
                 .quota
                 .map(|quota| Limiter::new(config.name.clone(), quota, Arc::clone(clock)));

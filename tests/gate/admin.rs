@@ -1,17 +1,16 @@
 //! The admin API through its socket: events in every state, replays, refusals, routes, and who is let in.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use crate::support::app::{App, Reply};
+use crate::support::app::App;
 use crate::support::clock::HandClock;
-use crate::support::gate::{Gate, Setup, open_store};
-use crate::support::sender::{Answer, Request, card_event};
+use crate::support::gate::{Gate, Setup};
+use crate::support::operator::{ask, json_of, over, subjects, switched};
+use crate::support::sender::{Request, card_event};
 
 /// One WalletWerk route that keeps what its app could not take, unless `more` says otherwise.
 fn setup(app: App, more: &str) -> Setup {
@@ -19,96 +18,6 @@ fn setup(app: App, more: &str) -> Setup {
         true => Setup::walletwerk(app, more),
         false => Setup::walletwerk(app, &format!("delivery = \"spill\"\n{more}")),
     }
-}
-
-/// A request to the admin API, as curl would send it.
-fn ask(method: &str, target: &str, body: Option<Value>) -> Request {
-    let mut headers = vec!["Host: 127.0.0.1:9180".to_owned()];
-    headers.extend(
-        body.is_some()
-            .then(|| "Content-Type: application/json".to_owned()),
-    );
-    Request {
-        line: format!("{method} /api/v1/{target} HTTP/1.1"),
-        headers,
-        body: body.map_or(Vec::new(), |body| body.to_string().into_bytes()),
-    }
-}
-
-fn json_of(answer: &Answer) -> Value {
-    serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("no JSON: {answer:?}"))
-}
-
-impl Gate {
-    async fn admin_get(&self, target: &str) -> Value {
-        let answer = ask("GET", target, None).send(self.admin).await;
-        assert_eq!(answer.status, 200, "{target}: {answer:?}");
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        json_of(&answer)
-    }
-
-    async fn admin_post(&self, target: &str, body: Option<Value>) -> Answer {
-        ask("POST", target, body).send(self.admin).await
-    }
-
-    async fn events(&self, query: &str) -> Vec<Value> {
-        let list = self.admin_get(&format!("events?{query}")).await;
-        list["events"].as_array().unwrap().clone()
-    }
-
-    /// Asks until the answer is right.
-    async fn until_shown(&self, target: &str, is_right: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..1000 {
-            let answer = self.admin_get(target).await;
-            if is_right(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!(
-            "{target} never came right: {}",
-            self.admin_get(target).await
-        );
-    }
-
-    /// Waits until so many requests came to the app, but not for ever.
-    async fn app_reached(&self, count: usize) {
-        let reached = tokio::time::timeout(Duration::from_secs(10), self.app.reached(count));
-        assert!(reached.await.is_ok(), "{count} requests never came");
-    }
-
-    async fn send_events(&self, numbers: std::ops::Range<u64>, outcome: &str) {
-        for n in numbers {
-            let answer = self
-                .send(&Request::walletwerk(card_event(n), &format!("id-{n}")))
-                .await;
-            assert_eq!(answer.outcome(), outcome, "{n}: {answer:?}");
-        }
-    }
-}
-
-fn ids(events: &[Value]) -> Vec<String> {
-    let id = |event: &Value| event["id"].as_str().unwrap().to_owned();
-    events.iter().map(id).collect()
-}
-
-fn subjects(events: &[Value]) -> Vec<&str> {
-    let events = events.iter();
-    events
-        .map(|event| event["subject"].as_str().unwrap())
-        .collect()
-}
-
-/// An app that answers with this status until the sender says otherwise.
-async fn switched(first: u16) -> (App, watch::Sender<u16>) {
-    let (switch, status) = watch::channel(first);
-    let app = App::start(move |_, _| Reply::status(*status.borrow())).await;
-    (app, switch)
-}
-
-fn over(folder: &Path, clock: &Arc<HandClock>, setup: Setup) -> Setup {
-    let store = open_store(&folder.join("test.redb"), Arc::clone(clock));
-    setup.over(store, Arc::clone(clock))
 }
 
 #[tokio::test]
@@ -545,61 +454,6 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
         (&json!(3), &json!(3), &json!(0))
     );
     assert_eq!(done["created_at"], made["created_at"]);
-    gate.stop().await;
-}
-
-#[tokio::test]
-async fn without_its_route_an_event_is_parked_until_it_is_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(HandClock::new());
-    let (app, switch) = switched(503).await;
-    let first = setup(app, "");
-    let gate = over(folder.path(), &clock, first).start().await;
-    gate.send_events(0..1, "spilled").await;
-    switch.send(422).unwrap();
-    gate.send_events(1..2, "dead_lettered").await;
-    gate.stop().await;
-
-    let renamed = setup(App::willing().await, "name = \"other\"");
-    let gate = over(folder.path(), &clock, renamed).start().await;
-    let parked = gate.events("state=parked").await;
-    assert_eq!(subjects(&parked), ["card_0"]);
-    assert_eq!(parked[0]["route"], "walletwerk");
-    assert_eq!(gate.events("state=queued").await, Vec::<Value>::new());
-    let routes = gate.admin_get("routes").await;
-    let (configured, gone) = (&routes["routes"][0], &routes["routes"][1]);
-    assert_eq!(configured["name"], "other");
-    assert_eq!(gone["name"], "walletwerk");
-    assert_eq!(gone["state"], "parked");
-    assert_eq!(gone["queue"]["parked"], 1);
-    assert_eq!(gone["queue"]["dead_letter"], 1);
-    let parked_metric = "passgate_queue_events{route=\"walletwerk\",state=\"parked\"}";
-    assert_eq!(gate.metric(parked_metric).await, 1.0);
-    let order = json!({"filter": {}});
-    let made = json_of(&gate.admin_post("replays", Some(order)).await);
-    let target = format!("replays/{}", made["id"].as_str().unwrap());
-    let done = gate
-        .until_shown(&target, |replay| replay["state"] == "done")
-        .await;
-    assert_eq!(
-        (&done["replayed"], &done["skipped"]),
-        (&json!(0), &json!(2))
-    );
-    let one = gate
-        .admin_post(&format!("events/{}/replay", ids(&parked)[0]), None)
-        .await;
-    assert_eq!(
-        (one.status, &json_of(&one)["state"]),
-        (202, &json!("parked"))
-    );
-    assert_eq!(gate.app.count(), 0);
-    gate.stop().await;
-
-    clock.advance(Duration::from_secs(60));
-    let gate = over(folder.path(), &clock, setup(App::willing().await, ""))
-        .start()
-        .await;
-    gate.app_reached(1).await;
     gate.stop().await;
 }
 

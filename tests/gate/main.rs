@@ -49,5 +49,8 @@ mod races;
 /// Stops, starts and kills.
 mod restart;
 
+/// Events without a route, until it is back.
+mod parked;
+
 /// The operator's side: what is listed, who may ask, and what is sent again.
 mod admin;

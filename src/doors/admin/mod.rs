@@ -159,8 +159,11 @@ impl Admin {
         for route in gate.routes.load().iter() {
             route.metrics.refresh(gate.clock.elapsed());
         }
-        for shelf in overview::of(gate) {
-            metrics.set_queue(&shelf.name, &shelf.figures);
+        let shelves = overview::of(gate);
+        for (name, figures) in overview::by_name(&shelves) {
+            metrics.set_queue(name, &figures);
+        }
+        for shelf in shelves {
             if let Some(route) = &shelf.route {
                 metrics.set_breaker(&shelf.name, route.breaker.is_open());
             }

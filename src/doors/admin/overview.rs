@@ -1,6 +1,7 @@
 //! `routes`: every route and what is stored for it, and the shelves whose route is gone. The metrics of the
 //! queue are the same figures.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use serde_json::{Value, json};
 use crate::doors::admin::Admin;
 use crate::doors::admin::answer::{Answer, Problem, json};
 use crate::doors::admin::parameters::Parameters;
-use crate::keepers::metrics::QueueFigures;
+use crate::keepers::metrics::queue::QueueFigures;
 use crate::keepers::store::jobs::ShelfCounts;
 use crate::rules::config::Delivery;
 use crate::rules::filter::EventState;
+use crate::words::shelf::ShelfName;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
@@ -20,6 +22,8 @@ use crate::work::routes::Route;
 pub struct Shelf {
     /// Its route's name.
     pub name: String,
+    /// Its provider's.
+    provider: String,
     /// The route, if it is configured.
     pub route: Option<Arc<Route>>,
     /// How many events it holds.
@@ -28,7 +32,8 @@ pub struct Shelf {
     bytes: u64,
 }
 
-/// Every shelf: the routes' in the order of the configuration, then those whose route is gone. From memory.
+/// Every shelf: the routes' in the order of the configuration, then those whose route is gone or has another
+/// provider now. From memory.
 pub fn of(gate: &Gate) -> Vec<Shelf> {
     let routes = gate.routes.load();
     let mut counts = gate.queue.counts();
@@ -44,6 +49,16 @@ pub fn of(gate: &Gate) -> Vec<Shelf> {
         .map(|counts| shelf(gate, None, Some(counts)));
     shelves.extend(gone);
     shelves
+}
+
+/// The figures of the shelves by their routes' names: a route that had another provider before has several.
+pub fn by_name(shelves: &[Shelf]) -> BTreeMap<&str, QueueFigures> {
+    let mut by_name: BTreeMap<&str, QueueFigures> = BTreeMap::new();
+    for shelf in shelves {
+        let sum = by_name.entry(&shelf.name).or_default();
+        *sum = sum.and(&shelf.figures);
+    }
+    by_name
 }
 
 impl Admin {
@@ -73,7 +88,7 @@ impl Shelf {
         json!({
             "name": self.name,
             "state": if route.is_some() { "configured" } else { "parked" },
-            "provider": config.map(|config| config.provider.kind().name),
+            "provider": self.provider,
             "path": config.map(|config| &config.path),
             "host": config.and_then(|config| config.host.as_ref()),
             "delivery": config.map(|config| delivery(config.delivery)),
@@ -104,8 +119,17 @@ fn shelf(gate: &Gate, route: Option<Arc<Route>>, counts: Option<ShelfCounts>) ->
         None => (0, waiting),
     };
     let oldest = counts.as_ref().and_then(|counts| counts.oldest_queued);
-    let name = route.as_ref().map(|route| route.config.name.to_string());
+    let (name, provider) = match (&route, &counts) {
+        (Some(route), _) => (&*route.config.name, route.config.provider.kind().name),
+        (None, Some(counts)) => {
+            let name = ShelfName::read(&counts.name);
+            (name.route, name.provider)
+        }
+        (None, None) => ("", ""),
+    };
     Shelf {
+        name: name.to_owned(),
+        provider: provider.to_owned(),
         figures: QueueFigures {
             queued,
             in_flight,
@@ -117,9 +141,6 @@ fn shelf(gate: &Gate, route: Option<Arc<Route>>, counts: Option<ShelfCounts>) ->
         bytes: counts.as_ref().map_or(0, |counts| {
             counts.queued.bytes + counts.delivered.bytes + counts.dead.bytes
         }),
-        name: name
-            .or(counts.map(|counts| counts.name))
-            .unwrap_or_default(),
         route,
     }
 }

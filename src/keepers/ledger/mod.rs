@@ -114,12 +114,12 @@ impl Ledger {
         })
     }
 
-    /// The shelf of a route, made if it is new. It may wait for the disk: for the start only.
+    /// The shelf of this name, made if it is new. It may wait for the disk: for the start only.
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
-        self.store.shelf(route, keep)
+    pub fn shelf(&self, name: &str, keep: Keep) -> Result<ShelfId, StoreError> {
+        self.store.shelf(name, keep)
     }
 
     /// The store below, for its health and its figures.

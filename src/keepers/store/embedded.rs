@@ -79,8 +79,8 @@ impl Embedded {
 }
 
 impl Store for Embedded {
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
-        let known = self.vault.shelves().named(route);
+    fn shelf(&self, name: &str, keep: Keep) -> Result<ShelfId, StoreError> {
+        let known = self.vault.shelves().named(name);
         if let Some((id, held)) = known
             && held == keep
         {
@@ -93,7 +93,7 @@ impl Store for Embedded {
                 return Err(StoreError::Closed);
             }
             queue.ops.push_back(Op::Shelf {
-                name: route.to_owned(),
+                name: name.to_owned(),
                 keep,
                 reply,
             });

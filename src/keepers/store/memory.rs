@@ -51,15 +51,15 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
+    fn shelf(&self, name: &str, keep: Keep) -> Result<ShelfId, StoreError> {
         let mut state = self.state();
         if state.closed {
             return Err(StoreError::Closed);
         }
-        let place = state.shelves.iter().position(|shelf| shelf.name == route);
+        let place = state.shelves.iter().position(|shelf| shelf.name == name);
         let place = place.unwrap_or_else(|| {
             state.shelves.push(MemoryShelf {
-                name: route.to_owned(),
+                name: name.to_owned(),
                 keep,
                 keys: HashMap::new(),
             });

@@ -1,6 +1,6 @@
 //! The store: which events are settled, and those that are kept, durably.
 //!
-//! It remembers keys on shelves, one shelf for each route, and forgets them when they are old enough;
+//! It remembers keys on shelves, one for each route and provider, and forgets them when they are old enough;
 //! beside them it keeps jobs ([`jobs::Queue`]), which to it are bytes with a state. It never decides what a
 //! duplicate means, hands out no claims and calls no app: those are the layers above. Two stores keep one
 //! contract: [`embedded::Embedded`] in a file, [`memory::Memory`] for tests.
@@ -46,8 +46,8 @@ mod tests;
 
 /// What remembers settled events.
 pub trait Store: Send + Sync + 'static {
-    /// The shelf of `route`, made if it is new; called at start, idempotent, and it may wait for the disk.
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError>;
+    /// The shelf of this name, made if it is new; called at start, idempotent, and it may wait for the disk.
+    fn shelf(&self, name: &str, keep: Keep) -> Result<ShelfId, StoreError>;
 
     /// What memory alone can say of these keys. Never waits for the disk.
     ///
@@ -78,7 +78,7 @@ pub trait Store: Send + Sync + 'static {
 /// thread. Only a refusal as `Full` or `Closed` comes on the caller's own thread, before `settle` returns.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// One route's part of the ledger.
+/// A part of the store: the keys and jobs of one route and provider.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShelfId(u32);
 

@@ -23,7 +23,6 @@ use crate::keepers::log::Level;
 use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{Due, JobId, StoredJob};
 use crate::words::dead::DeadReason;
-use crate::words::record::Record;
 use crate::work::delivery::attempt::{Delivery, Left};
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
@@ -37,9 +36,6 @@ const NAP_MIN: Duration = Duration::from_millis(1);
 /// Jobs that were attempted in a hurry and failed; more of them, and the app is not really back.
 const HURRIED_MAX: usize = 4096;
 
-/// Jobs that are read in one step while parked ones are passed.
-const PARKED_STEP_MAX: usize = 1024;
-
 /// Delivers the queued events of one route.
 pub struct Worker {
     gate: Arc<Gate>,
@@ -49,8 +45,6 @@ pub struct Worker {
     job_of: HashMap<Id, JobId>,
     /// Jobs that were read ahead, in order.
     ready: VecDeque<StoredJob>,
-    /// Jobs of another provider that the route once had.
-    parked: HashSet<JobId>,
     hurry: Option<Hurry>,
     /// How often the breaker had closed when that was last looked at.
     closings: u64,
@@ -77,7 +71,6 @@ impl Worker {
             tasks: JoinSet::new(),
             job_of: HashMap::new(),
             ready: VecDeque::new(),
-            parked: HashSet::new(),
             hurry: None,
         }
     }
@@ -188,11 +181,7 @@ impl Worker {
             if !self.has_due() {
                 return None;
             }
-            let parked = self.parked.len();
-            let read = self.read_ahead().await;
-            match read {
-                // Behind parked ones there may be others.
-                Ok(0) if self.parked.len() > parked => {}
+            match self.read_ahead().await {
                 Ok(0) if self.hurry.take().is_some() => {}
                 Ok(0) => return None,
                 Ok(_) => {}
@@ -221,11 +210,8 @@ impl Worker {
         let after = self.hurry.as_ref().and_then(|hurry| hurry.after);
         let shelf = self.route.shelf;
         let batch = self.route.config.queue.max_in_flight.max(16);
-        // So that a crowd of parked ones is passed in few steps.
-        let batch = batch.max((self.parked.len() / 4).min(PARKED_STEP_MAX));
-        let mut busy = self.route.busy.all();
-        busy.extend(&self.parked);
-        // Those that are busy stand at the front until their results are stored, parked ones for longer.
+        let busy = self.route.busy.all();
+        // Those that are busy stand at the front until their results are stored.
         let limit = busy.len() + batch;
         let queue = Arc::clone(&self.gate.queue);
         let failed = self.hurry.as_ref().map(|hurry| hurry.failed.clone());
@@ -252,10 +238,7 @@ impl Worker {
         let (looked_at, last, jobs) = read.await.unwrap_or(Err(StoreError::Unavailable))?;
         for (id, job) in jobs {
             match job {
-                Some(job) if self.is_of_this_provider(&job) => self.ready.push_back(job),
-                Some(_) => {
-                    self.parked.insert(id);
-                }
+                Some(job) => self.ready.push_back(job),
                 // It can be listed but not read, and would stand at the front for ever.
                 None => self.bury_unreadable(id).await,
             }
@@ -276,13 +259,6 @@ impl Worker {
         let next = self.gate.queue.next_due(self.route.shelf);
         let later = next.filter(|next| *next > now);
         later.map_or(NAP_MAX, |next| next.since(now))
-    }
-
-    /// A route that was given another provider keeps the events of the one before, until it is back.
-    fn is_of_this_provider(&self, job: &StoredJob) -> bool {
-        let kind = self.route.config.provider.kind();
-        // What cannot be read is no other provider's; the attempt finds out.
-        Record::decode(&job.head).map_or(true, |record| record.provider == kind.name)
     }
 
     async fn bury_unreadable(&self, id: JobId) {

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod clock;
 pub mod gate;
+pub mod operator;
 pub mod panics;
 pub mod sender;
 pub mod wire;

@@ -325,7 +325,7 @@ pub struct Selection {
 pub struct ShelfCounts {
     /// The shelf.
     pub shelf: ShelfId,
-    /// Its route's name.
+    /// Its name.
     pub name: String,
     /// Queued jobs.
     pub queued: Volume,
