@@ -3,6 +3,10 @@
 //! It opens when several different events in a row met a connection error, a timeout or a 502, 503 or 504;
 //! one poison event opens nothing. While it is open one attempt at a time is let through as a probe, with
 //! growing pauses; whatever the app answers to it, other than that, closes the breaker.
+//!
+//! # Why
+//! Several poison events do open it, and as probes they would keep it open. So an event that was never
+//! attempted need not wait for the longer pauses: it cannot be one of those, and says the most of the app.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +21,9 @@ const PROBE_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest pause between probes: so much later than the app, at most, is the backlog on its way again.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// The longest pause before a probe with an event that was never attempted.
+const FRESH_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// One upstream's breaker. Times are monotonic.
 #[derive(Debug, Default)]
@@ -52,7 +59,8 @@ struct State {
 
 #[derive(Debug)]
 struct Open {
-    probe_at: Duration,
+    /// When it opened, or the last probe failed.
+    since: Duration,
     pause: Duration,
     /// When the probe that is under way was let through.
     probing: Option<Duration>,
@@ -61,22 +69,26 @@ struct Open {
 // === impl Breaker ===
 
 impl Breaker {
-    /// Asks for an attempt at `now`. A probe that is not reported within `patience` is given up for lost.
-    pub fn ask(&self, now: Duration, patience: Duration) -> Pass {
+    /// Asks for an attempt at `now` on an event that was attempted `before`, or never. A probe that is not
+    /// reported within `patience` is given up for lost.
+    pub fn ask(&self, now: Duration, patience: Duration, before: u32) -> Pass {
         let mut state = self.state();
         let Some(open) = &mut state.open else {
             return Pass::Free;
         };
-        if let Some(since) = open.probing
-            && now < since + patience
-        {
-            return Pass::Not((since + patience).saturating_sub(now));
-        }
-        if now < open.probe_at {
-            return Pass::Not(open.probe_at - now);
+        let wait = open.wait(now, patience, before);
+        if !wait.is_zero() {
+            return Pass::Not(wait);
         }
         open.probing = Some(now);
         Pass::Probe
+    }
+
+    /// How long a probe with an event that was never attempted would have to wait; zero while it is closed.
+    pub fn wait(&self, now: Duration, patience: Duration) -> Duration {
+        let state = self.state();
+        let open = state.open.as_ref();
+        open.map_or(Duration::ZERO, |open| open.wait(now, patience, 0))
     }
 
     /// A probe was not made after all.
@@ -103,7 +115,7 @@ impl Breaker {
                 Some(_) if pass != Pass::Probe => {}
                 Some(open) => {
                     open.pause = (open.pause * 2).min(PROBE_PAUSE_MAX);
-                    open.probe_at = now + open.pause;
+                    open.since = now;
                     open.probing = None;
                 }
                 None => {
@@ -113,7 +125,7 @@ impl Breaker {
                     if state.failed.len() >= FAILURES {
                         state.failed.clear();
                         state.open = Some(Open {
-                            probe_at: now + PROBE_PAUSE,
+                            since: now,
                             pause: PROBE_PAUSE,
                             probing: None,
                         });
@@ -135,6 +147,23 @@ impl Breaker {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn wait(&self, now: Duration, patience: Duration, before: u32) -> Duration {
+        if let Some(since) = self.probing
+            && now < since + patience
+        {
+            return since + patience - now;
+        }
+        let pause = match before {
+            0 => self.pause.min(FRESH_PAUSE_MAX),
+            _ => self.pause,
+        };
+        (self.since + pause).saturating_sub(now)
     }
 }
 
@@ -166,7 +195,7 @@ mod tests {
         for _ in 0..100 {
             breaker.report(event(1), Pass::Free, Sign::Away, at(0));
         }
-        assert_eq!(breaker.ask(at(0), PATIENCE), Pass::Free);
+        assert_eq!(breaker.ask(at(0), PATIENCE, 1), Pass::Free);
     }
 
     #[test]
@@ -183,12 +212,12 @@ mod tests {
     #[test]
     fn while_it_is_open_one_probe_at_a_time_passes_with_growing_pauses() {
         let breaker = opened();
-        assert_eq!(breaker.ask(at(0), PATIENCE), Pass::Not(at(500)));
-        assert_eq!(breaker.ask(at(500), PATIENCE), Pass::Probe);
-        assert!(matches!(breaker.ask(at(500), PATIENCE), Pass::Not(_)));
+        assert_eq!(breaker.ask(at(0), PATIENCE, 1), Pass::Not(at(500)));
+        assert_eq!(breaker.ask(at(500), PATIENCE, 1), Pass::Probe);
+        assert!(matches!(breaker.ask(at(500), PATIENCE, 1), Pass::Not(_)));
         breaker.report(event(9), Pass::Probe, Sign::Away, at(600));
-        assert_eq!(breaker.ask(at(600), PATIENCE), Pass::Not(at(1000)));
-        assert_eq!(breaker.ask(at(1600), PATIENCE), Pass::Probe);
+        assert_eq!(breaker.ask(at(600), PATIENCE, 1), Pass::Not(at(1000)));
+        assert_eq!(breaker.ask(at(1600), PATIENCE, 1), Pass::Probe);
     }
 
     #[test]
@@ -197,16 +226,16 @@ mod tests {
         for n in 0..20 {
             breaker.report(event(n), Pass::Free, Sign::Away, at(100));
         }
-        assert_eq!(breaker.ask(at(500), PATIENCE), Pass::Probe);
+        assert_eq!(breaker.ask(at(500), PATIENCE, 1), Pass::Probe);
     }
 
     #[test]
     fn any_answer_closes_it() {
         let breaker = opened();
-        assert_eq!(breaker.ask(at(500), PATIENCE), Pass::Probe);
+        assert_eq!(breaker.ask(at(500), PATIENCE, 1), Pass::Probe);
         assert_eq!(breaker.closings(), 0);
         breaker.report(event(9), Pass::Probe, Sign::Alive, at(600));
-        assert_eq!(breaker.ask(at(600), PATIENCE), Pass::Free);
+        assert_eq!(breaker.ask(at(600), PATIENCE, 1), Pass::Free);
         breaker.report(event(9), Pass::Probe, Sign::Alive, at(600));
         assert_eq!(breaker.closings(), 1);
     }
@@ -214,9 +243,25 @@ mod tests {
     #[test]
     fn a_probe_that_is_lost_or_given_back_does_not_keep_it_open_for_ever() {
         let breaker = opened();
-        assert_eq!(breaker.ask(at(500), PATIENCE), Pass::Probe);
-        assert_eq!(breaker.ask(at(10_500), PATIENCE), Pass::Probe);
+        assert_eq!(breaker.ask(at(500), PATIENCE, 1), Pass::Probe);
+        assert_eq!(breaker.ask(at(10_500), PATIENCE, 1), Pass::Probe);
         breaker.give_back();
-        assert_eq!(breaker.ask(at(10_500), PATIENCE), Pass::Probe);
+        assert_eq!(breaker.ask(at(10_500), PATIENCE, 1), Pass::Probe);
+    }
+
+    #[test]
+    fn an_event_that_was_never_attempted_waits_for_no_long_pause() {
+        let breaker = opened();
+        let mut now = at(0);
+        for n in 0..6 {
+            now += PROBE_PAUSE_MAX;
+            assert_eq!(breaker.ask(now, PATIENCE, 1), Pass::Probe);
+            breaker.report(event(n), Pass::Probe, Sign::Away, now);
+        }
+        assert_eq!(breaker.ask(now, PATIENCE, 1), Pass::Not(PROBE_PAUSE_MAX));
+        assert_eq!(breaker.wait(now, PATIENCE), FRESH_PAUSE_MAX);
+        now += FRESH_PAUSE_MAX;
+        assert!(matches!(breaker.ask(now, PATIENCE, 1), Pass::Not(_)));
+        assert_eq!(breaker.ask(now, PATIENCE, 0), Pass::Probe);
     }
 }

@@ -10,4 +10,5 @@ pub mod limit;
 pub mod log;
 pub mod metrics;
 pub mod recent;
+pub mod rest;
 pub mod store;

@@ -3,7 +3,7 @@
 //! The schedule is exponential with full jitter, so that events which failed together do not come back
 //! together. What it decides stands in the store; a restart changes nothing.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::StatusCode;
 
@@ -27,7 +27,7 @@ pub struct Schedule {
     pub first: Duration,
     /// The longest pause there is.
     pub max: Duration,
-    /// After this time since it was received an event is given up.
+    /// After this time since it was queued, first or again, an event is given up.
     pub give_up_after: Duration,
 }
 
@@ -46,6 +46,11 @@ impl Class {
         }
     }
 
+    /// Whether a `Retry-After` beside this status means the app as a whole, rather than the event.
+    pub fn asks_for_rest(status: StatusCode) -> bool {
+        matches!(status.as_u16(), 429 | 503)
+    }
+
     /// Whether this status says that the app is not there, rather than what it thinks of the event.
     pub fn is_outage(status: StatusCode) -> bool {
         matches!(status.as_u16(), 502..=504)
@@ -55,12 +60,13 @@ impl Class {
 // === impl Schedule ===
 
 impl Schedule {
-    /// When to try again after attempt `number` (from 1) that ended at `now`; `None` to give up.
+    /// When to try again after attempt `number` (from 1) that ended at `now`, on an event that was queued
+    /// at `since`; `None` to give up.
     ///
     /// `random` is anything, evenly spread; `wish` is the app's `Retry-After`.
     pub fn next(
         &self,
-        received_at: Timestamp,
+        since: Timestamp,
         number: u32,
         now: Timestamp,
         wish: Option<Duration>,
@@ -69,7 +75,12 @@ impl Schedule {
         let pause = self.pause(number, random);
         let wish = wish.unwrap_or(Duration::ZERO).min(RETRY_AFTER_MAX);
         let next = now.after(pause.max(wish));
-        (next <= received_at.after(self.give_up_after)).then_some(next)
+        (next <= since.after(self.give_up_after)).then_some(next)
+    }
+
+    /// Whether an event that was queued at `since` has waited for as long as it may.
+    pub fn is_over(&self, since: Timestamp, now: Timestamp) -> bool {
+        now > since.after(self.give_up_after)
     }
 
     /// From nothing to the whole of the pause that this attempt has grown to.
@@ -79,6 +90,23 @@ impl Schedule {
         let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(random % longest.saturating_add(1))
     }
+}
+
+/// What a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3); from `now` on, and no longer
+/// than [`RETRY_AFTER_MAX`]. What is neither is no wish.
+pub fn wish(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wish = match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More seconds than a number holds are more than the bound.
+        true if !text.is_empty() => Duration::from_secs(text.parse().unwrap_or(u64::MAX)),
+        true => return None,
+        false => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            let date = date.duration_since(UNIX_EPOCH).ok()?;
+            Timestamp::from_secs(i64::try_from(date.as_secs()).ok()?).since(now)
+        }
+    };
+    Some(wish.min(RETRY_AFTER_MAX))
 }
 
 /// More doublings of a millisecond pass every `max` that can be configured.
@@ -143,6 +171,27 @@ mod tests {
         let next = |wish| SCHEDULE.next(start, 1, start, Some(Duration::from_secs(wish)), 0);
         assert_eq!(next(30), Some(Timestamp::from_secs(30)));
         assert_eq!(next(1_000_000), Some(Timestamp::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_wish_is_read_in_seconds_or_as_a_date() {
+        // 1994-11-06T08:49:37Z, the example of RFC 9110.
+        let now = Timestamp::from_secs(784_111_777 - 60);
+        for (text, secs) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("99999999999999999999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(3600)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(wish(text, now), secs.map(Duration::from_secs), "{text:?}");
+        }
     }
 
     #[test]

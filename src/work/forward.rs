@@ -30,7 +30,7 @@ use crate::keepers::event::{Clean, Event};
 use crate::keepers::metrics::AttemptResult;
 use crate::keepers::store::jobs::AttemptRecord;
 use crate::rules::clean::Attempt;
-use crate::rules::retry::{Class, RETRY_AFTER_MAX};
+use crate::rules::retry::{self, Class};
 use crate::words::time::Timestamp;
 
 /// Bytes of the app's answer that go back to the provider.
@@ -69,7 +69,7 @@ pub struct AppAnswer {
     pub status: StatusCode,
     /// `Content-Type`.
     pub content_type: Option<HeaderValue>,
-    /// `Retry-After`, where it was a number of seconds.
+    /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), from the beginning of the attempt on.
     pub retry_after: Option<Duration>,
     /// At most [`ANSWER_BYTES_MAX`].
     pub body: Bytes,
@@ -127,7 +127,7 @@ impl Forwarder {
                 .request(request)
                 .await
                 .map_err(|error| reason(&error))?;
-            AppAnswer::read(response).await
+            AppAnswer::read(response, attempt.at).await
         };
         match tokio::time::timeout(event.route().timeout, exchange).await {
             Ok(Ok(answer)) => Attempted::Answered(answer),
@@ -183,6 +183,14 @@ impl Attempted {
         }
     }
 
+    /// How long the app wants to be left alone by everybody, where it says so.
+    pub fn wished_rest(&self) -> Option<Duration> {
+        match self {
+            Self::Answered(answer) if Class::asks_for_rest(answer.status) => answer.retry_after,
+            Self::Answered(_) | Self::Broken(_) | Self::TimedOut => None,
+        }
+    }
+
     /// What is kept of it.
     pub fn record(&self, number: u32, at: Timestamp, took: Duration) -> AttemptRecord {
         AttemptRecord {
@@ -204,7 +212,7 @@ impl Attempted {
 // === impl AppAnswer ===
 
 impl AppAnswer {
-    async fn read(response: Response<Incoming>) -> Result<Self, String> {
+    async fn read(response: Response<Incoming>, asked_at: Timestamp) -> Result<Self, String> {
         let (parts, mut body) = response.into_parts();
         if parts.status.is_informational() {
             return Err("the app switched protocols without being asked".to_owned());
@@ -229,8 +237,7 @@ impl AppAnswer {
             retry_after: parts
                 .headers
                 .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-                .map(|secs| Duration::from_secs(secs).min(RETRY_AFTER_MAX)),
+                .and_then(|value| retry::wish(value.to_str().ok()?, asked_at)),
             body: read.freeze(),
         })
     }

@@ -121,7 +121,7 @@ impl Gate {
     ) -> Ending {
         let pass = route
             .breaker
-            .ask(self.clock.elapsed(), route.probe_patience());
+            .ask(self.clock.elapsed(), route.probe_patience(), 0);
         let resources = match self.take_resources(route, pass) {
             Ok(resources) => resources,
             Err(why) => {

@@ -12,9 +12,11 @@ use crate::keepers::breaker::{Breaker, Pass};
 use crate::keepers::ledger::Ledger;
 use crate::keepers::limit::Limiter;
 use crate::keepers::metrics::{Metrics, RouteMetrics};
+use crate::keepers::rest::Rest;
 use crate::keepers::store::jobs::{Queue, Terms};
 use crate::keepers::store::{Keep, ShelfId, StoreError};
 use crate::rules::config::{self, Config, Quota};
+use crate::rules::retry::Class;
 use crate::words::identity::Key;
 use crate::words::message::Head;
 use crate::words::shelf::ShelfName;
@@ -56,6 +58,8 @@ pub struct Route {
     pub live: Semaphore,
     /// Whether its upstream is there; shared by all routes to it.
     pub breaker: Arc<Breaker>,
+    /// Whether the app asked to be left alone.
+    pub rest: Rest,
     /// Told when the queue's worker has something to look at.
     pub wake: Notify,
     /// What the worker is at.
@@ -106,6 +110,7 @@ impl Routes {
             let route = Arc::new(Route {
                 shelf,
                 breaker: Arc::clone(breaker),
+                rest: Rest::default(),
                 wake: Notify::new(),
                 busy: Busy::default(),
                 quota,
@@ -170,9 +175,14 @@ impl Route {
         self.config.timeout * 2
     }
 
-    /// Reports what an attempt said of the upstream.
+    /// Reports what an attempt said of the app.
     pub fn report(&self, event: Key, pass: Pass, attempted: &Attempted, now: Duration) {
         self.breaker.report(event, pass, attempted.sign(), now);
+        if let Some(wish) = attempted.wished_rest() {
+            self.rest.begin(now, wish);
+        } else if attempted.class() == Class::Delivered {
+            self.rest.end();
+        }
     }
 
     fn has_path_secret(&self) -> bool {

@@ -30,6 +30,9 @@ mod hostile;
 /// Events that outlive an app's absence.
 mod delivery;
 
+/// Outages: what is tried, what is left alone, and what is given up.
+mod outages;
+
 /// What is the same event, and what becomes of the second one.
 mod dedupe;
 

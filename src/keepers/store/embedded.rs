@@ -190,6 +190,10 @@ impl Store for Embedded {
         answer(done, Err(refused));
     }
 
+    fn trusts(&self, now: Timestamp) -> bool {
+        self.vault.guard.trusted(now).is_some()
+    }
+
     fn health(&self) -> Health {
         self.vault.health()
     }

@@ -64,6 +64,10 @@ pub trait Store: Send + Sync + 'static {
     /// process lives, within a bound, and are written as soon as that is possible.
     fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done);
 
+    /// Whether wall time is believed at the moment. While it is not nothing expires, and nothing should be
+    /// given up for its age.
+    fn trusts(&self, now: Timestamp) -> bool;
+
     /// Whether the store can be relied on right now.
     fn health(&self) -> Health;
 

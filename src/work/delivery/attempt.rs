@@ -13,13 +13,12 @@ use crate::keepers::event::Event;
 use crate::keepers::log::Level;
 use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{
-    AttemptRecord, Change, Changed, JobId, JobState, Reason, StoredJob,
+    AttemptRecord, Change, Changed, JobId, JobInfo, JobState, Reason, StoredJob,
 };
 use crate::rules::clean::Attempt;
 use crate::rules::retry::Class;
 use crate::words::dead::DeadReason;
 use crate::words::record::Record;
-use crate::words::time::Timestamp;
 use crate::work::forward::Attempted;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
@@ -65,7 +64,6 @@ impl Delivery {
             self.dead(info.id, None, DeadReason::Damaged).await;
             return Left::Ended;
         };
-        let received_at = record.received_at();
         let event = Event::restored(Arc::clone(&self.route.config), record, body);
         let number = info.attempts.saturating_add(1);
         let started = StdInstant::now();
@@ -73,7 +71,7 @@ impl Delivery {
         let attempt = Attempt {
             number,
             at,
-            is_replay: info.replay,
+            is_replay: info.replayed_at.is_some(),
         };
         let attempted = self.gate.forwarder.attempt(&event, attempt).await;
         let took = started.elapsed();
@@ -98,34 +96,35 @@ impl Delivery {
                 self.dead(info.id, Some(kept), DeadReason::Refused).await;
                 Left::Ended
             }
-            Class::Retry => {
-                // The time of a replay that failed is over as well if the event's is: an operator who sends it
-                // again sees it come back, rather than retries without an end.
-                self.retry(info.id, kept, received_at, &attempted).await;
-                Left::Queued
-            }
+            Class::Retry => self.retry(info, kept, &attempted).await,
         };
         self.route.wake.notify_one();
         left
     }
 
-    async fn retry(
-        &self,
-        id: JobId,
-        attempt: AttemptRecord,
-        received_at: Timestamp,
-        attempted: &Attempted,
-    ) {
+    async fn retry(&self, info: JobInfo, attempt: AttemptRecord, attempted: &Attempted) -> Left {
+        let now = self.gate.clock.now();
+        let since = match self.gate.ledger.store().trusts(now) {
+            true => info.since(),
+            // By such a clock nobody knows how long it has waited.
+            false => now,
+        };
         let next = self.route.config.queue.schedule.next(
-            received_at,
+            since,
             attempt.number,
-            self.gate.clock.now(),
+            now,
             attempted.retry_after(),
             fastrand::u64(..),
         );
         match next {
-            Some(due) => self.store(id, Change::Retry { attempt, due }).await,
-            None => self.dead(id, Some(attempt), DeadReason::GivenUp).await,
+            Some(due) => {
+                self.store(info.id, Change::Retry { attempt, due }).await;
+                Left::Queued
+            }
+            None => {
+                self.dead(info.id, Some(attempt), DeadReason::GivenUp).await;
+                Left::Ended
+            }
         }
     }
 

@@ -6,10 +6,12 @@
 //! simply due again.
 //!
 //! An attempt takes a place of the worker's own, then asks the same breaker and the same quota as a live one,
-//! the quota last. Its result ends with the number of the attempt it belongs to, so that a late one changes
+//! the quota last; an app that asked for rest is left alone. Its result ends with the number of the attempt it belongs to, so that a late one changes
 //! nothing.
 
 mod attempt;
+mod hurry;
+mod outage;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -21,9 +23,11 @@ use tokio::task::{Id, JoinSet};
 use crate::keepers::breaker::Pass;
 use crate::keepers::log::Level;
 use crate::keepers::store::StoreError;
-use crate::keepers::store::jobs::{Due, JobId, StoredJob};
+use crate::keepers::store::jobs::{JobId, Queue, StoredJob};
 use crate::words::dead::DeadReason;
 use crate::work::delivery::attempt::{Delivery, Left};
+use crate::work::delivery::hurry::Hurry;
+use crate::work::delivery::outage::Burial;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
@@ -33,28 +37,26 @@ const NAP_MAX: Duration = Duration::from_millis(250);
 /// The shortest, so that a job that cannot be read yet is not asked for in a loop.
 const NAP_MIN: Duration = Duration::from_millis(1);
 
-/// Jobs that were attempted in a hurry and failed; more of them, and the app is not really back.
-const HURRIED_MAX: usize = 4096;
-
 /// Delivers the queued events of one route.
 pub struct Worker {
     gate: Arc<Gate>,
     route: Arc<Route>,
     places: Arc<Semaphore>,
     tasks: JoinSet<Left>,
-    job_of: HashMap<Id, JobId>,
+    started: HashMap<Id, Started>,
     /// Jobs that were read ahead, in order.
     ready: VecDeque<StoredJob>,
-    hurry: Option<Hurry>,
+    hurry: Hurry,
+    burial: Burial,
     /// How often the breaker had closed when that was last looked at.
     closings: u64,
 }
 
-/// After an outage what waits is due at once: one walk over all that is queued.
-struct Hurry {
-    after: Option<Due>,
-    /// What was attempted on the walk and is queued again, so that the walk does not meet it twice.
-    failed: HashSet<JobId>,
+/// An attempt that runs.
+struct Started {
+    job: JobId,
+    /// The walk that it belongs to.
+    walk: Option<u64>,
 }
 
 // === impl Worker ===
@@ -69,9 +71,10 @@ impl Worker {
             route,
             places: Arc::new(Semaphore::new(places)),
             tasks: JoinSet::new(),
-            job_of: HashMap::new(),
+            started: HashMap::new(),
             ready: VecDeque::new(),
-            hurry: None,
+            hurry: Hurry::default(),
+            burial: Burial::default(),
         }
     }
 
@@ -101,39 +104,90 @@ impl Worker {
             if self.route.busy.count() >= self.busy_max() {
                 return NAP_MAX;
             }
+            let now = self.gate.clock.elapsed();
+            let rest = self.route.rest.left(now);
+            if !rest.is_zero() {
+                return rest;
+            }
+            if self.route.breaker.is_open() {
+                return self.probe(place).await;
+            }
             let Some(job) = self.next_job().await else {
                 return self.until_due();
             };
-            let route = &self.route;
-            let pass = route
-                .breaker
-                .ask(self.gate.clock.elapsed(), route.probe_patience());
-            if let Pass::Not(wait) = pass {
-                self.ready.push_front(job);
-                return wait;
-            }
-            if let Some(quota) = route.quota.as_ref().filter(|quota| !quota.take()) {
-                if pass == Pass::Probe {
-                    route.breaker.give_back();
+            let patience = self.route.probe_patience();
+            match self.route.breaker.ask(now, patience, job.info.attempts) {
+                Pass::Free => {}
+                // It opened meanwhile.
+                pass => {
+                    self.give_back(pass);
+                    self.ready.push_front(job);
+                    continue;
                 }
-                let wait = quota.standing().next_in;
+            }
+            if let Err(wait) = self.take_quota() {
                 self.ready.push_front(job);
                 return wait;
             }
-            self.start(job, pass, place);
+            self.start(job, Pass::Free, place);
+        }
+    }
+
+    /// While the app is away: one event at a time, to see whether it is back.
+    async fn probe(&mut self, place: OwnedSemaphorePermit) -> Duration {
+        self.hurry.end();
+        // What was read ahead may be the probe's event.
+        self.ready.clear();
+        self.bury_overdue().await;
+        let (now, patience) = (self.gate.clock.elapsed(), self.route.probe_patience());
+        let wait = self.route.breaker.wait(now, patience);
+        if !wait.is_zero() || self.gate.queue.next_due(self.route.shelf).is_none() {
+            return wait.max(NAP_MIN);
+        }
+        let Ok(Some(job)) = self.probe_event().await else {
+            return NAP_MAX;
+        };
+        match self.route.breaker.ask(now, patience, job.info.attempts) {
+            Pass::Not(wait) => return wait,
+            pass => match self.take_quota() {
+                Ok(()) => self.start(job, pass, place),
+                Err(wait) => {
+                    self.give_back(pass);
+                    return wait;
+                }
+            },
+        }
+        NAP_MAX
+    }
+
+    fn give_back(&self, pass: Pass) {
+        if pass == Pass::Probe {
+            self.route.breaker.give_back();
+        }
+    }
+
+    /// The last thing that is taken, so that nothing charged is given back; or how long until there is some.
+    fn take_quota(&self) -> Result<(), Duration> {
+        match self.route.quota.as_ref().filter(|quota| !quota.take()) {
+            Some(quota) => Err(quota.standing().next_in),
+            None => Ok(()),
         }
     }
 
     fn start(&mut self, job: StoredJob, pass: Pass, place: OwnedSemaphorePermit) {
         let id = job.info.id;
         self.route.busy.add(id);
-        let delivery = Delivery {
+        let task = self.tasks.spawn(self.delivery(pass).make(job, place));
+        let walk = self.hurry.walk();
+        self.started.insert(task.id(), Started { job: id, walk });
+    }
+
+    fn delivery(&self, pass: Pass) -> Delivery {
+        Delivery {
             gate: Arc::clone(&self.gate),
             route: Arc::clone(&self.route),
             pass,
-        };
-        let task = self.tasks.spawn(delivery.make(job, place));
-        self.job_of.insert(task.id(), id);
+        }
     }
 
     /// Whoever's attempt closed the breaker, a live one or another route's: the app is back.
@@ -142,10 +196,7 @@ impl Worker {
         if closings != self.closings {
             self.closings = closings;
             self.ready.clear();
-            self.hurry = Some(Hurry {
-                after: None,
-                failed: HashSet::new(),
-            });
+            self.hurry.begin();
         }
     }
 
@@ -162,12 +213,12 @@ impl Worker {
                 (error.id(), Left::Queued)
             }
         };
-        if let Some(id) = self.job_of.remove(&task) {
-            self.route.busy.remove(id);
-            if let Some(hurry) = &mut self.hurry
-                && left == Left::Queued
-            {
-                hurry.failed.insert(id);
+        if let Some(Started { job, walk }) = self.started.remove(&task) {
+            self.route.busy.remove(job);
+            match (left, walk) {
+                (Left::Queued, Some(walk)) => self.hurry.failed(job, walk),
+                (Left::Queued, None) => {}
+                (Left::Ended, _) => self.hurry.ended(job),
             }
         }
     }
@@ -182,7 +233,7 @@ impl Worker {
                 return None;
             }
             match self.read_ahead().await {
-                Ok(0) if self.hurry.take().is_some() => {}
+                Ok(0) if self.hurry.is_on() => self.hurry.end(),
                 Ok(0) => return None,
                 Ok(_) => {}
                 Err(_) => return None,
@@ -193,29 +244,22 @@ impl Worker {
     /// Whether memory says that the store has something due.
     fn has_due(&self) -> bool {
         let next = self.gate.queue.next_due(self.route.shelf);
-        next.is_some_and(|next| self.is_anything_due() || next <= self.gate.clock.now())
-    }
-
-    /// After an outage, and while one lasts and a probe needs an event, whatever is queued will do.
-    fn is_anything_due(&self) -> bool {
-        self.hurry.is_some() || self.route.breaker.is_open()
+        next.is_some_and(|next| self.hurry.is_on() || next <= self.gate.clock.now())
     }
 
     /// Reads the next due jobs, without those that are busy; gives back how many places were looked at.
     async fn read_ahead(&mut self) -> Result<usize, StoreError> {
-        let until = match self.is_anything_due() {
-            true => None,
-            false => Some(self.gate.clock.now()),
+        let is_hurried = self.hurry.is_on();
+        let (until, after, passed_over) = match is_hurried {
+            true => (None, self.hurry.after(), self.hurry.passed_over()),
+            false => (Some(self.gate.clock.now()), None, HashSet::new()),
         };
-        let after = self.hurry.as_ref().and_then(|hurry| hurry.after);
         let shelf = self.route.shelf;
         let batch = self.route.config.queue.max_in_flight.max(16);
         let busy = self.route.busy.all();
         // Those that are busy stand at the front until their results are stored.
         let limit = busy.len() + batch;
-        let queue = Arc::clone(&self.gate.queue);
-        let failed = self.hurry.as_ref().map(|hurry| hurry.failed.clone());
-        let read = tokio::task::spawn_blocking(move || {
+        let read = self.reading(move |queue| {
             let due = queue.due(shelf, until, after, limit)?;
             let mut last = None;
             let mut ids: Vec<JobId> = Vec::with_capacity(batch);
@@ -224,10 +268,7 @@ impl Worker {
                     break;
                 }
                 last = Some(*place);
-                let is_met = failed
-                    .as_ref()
-                    .is_some_and(|failed| failed.contains(&place.id));
-                if !busy.contains(&place.id) && !is_met {
+                if !busy.contains(&place.id) && !passed_over.contains(&place.id) {
                     ids.push(place.id);
                 }
             }
@@ -235,22 +276,28 @@ impl Worker {
             let jobs: Vec<_> = ids.into_iter().zip(jobs).collect();
             Ok((due.len(), last, jobs))
         });
-        let (looked_at, last, jobs) = read.await.unwrap_or(Err(StoreError::Unavailable))?;
+        let (looked_at, last, jobs) = read.await?;
         for (id, job) in jobs {
             match job {
                 Some(job) => self.ready.push_back(job),
-                // It can be listed but not read, and would stand at the front for ever.
                 None => self.bury_unreadable(id).await,
             }
         }
-        if let Some(hurry) = &mut self.hurry {
-            hurry.after = last;
-            if hurry.failed.len() > HURRIED_MAX {
-                self.hurry = None;
-            }
+        if is_hurried {
+            self.hurry.goes_on(last);
             return Ok(looked_at);
         }
         Ok(self.ready.len())
+    }
+
+    /// Asks the store where it holds nobody up.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Queue) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let queue = Arc::clone(&self.gate.queue);
+        let read = tokio::task::spawn_blocking(move || read(&*queue)).await;
+        read.unwrap_or(Err(StoreError::Unavailable))
     }
 
     /// Until the next job is due. What is due already was looked for: it is busy, and its end wakes the worker.
@@ -261,12 +308,9 @@ impl Worker {
         later.map_or(NAP_MAX, |next| next.since(now))
     }
 
+    /// A job that can be listed but not read would stand at the front for ever.
     async fn bury_unreadable(&self, id: JobId) {
-        let delivery = Delivery {
-            gate: Arc::clone(&self.gate),
-            route: Arc::clone(&self.route),
-            pass: Pass::Free,
-        };
+        let delivery = self.delivery(Pass::Free);
         delivery.dead(id, None, DeadReason::Damaged).await;
     }
 

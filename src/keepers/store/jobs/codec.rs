@@ -82,7 +82,7 @@ pub(super) fn encode_job(job: &JobInfo) -> Vec<u8> {
         JobState::Dead { at, reason } => (DEAD, at, reason.0),
     };
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-    let flags = flag(job.replay, REPLAY)
+    let flags = flag(job.replayed_at.is_some(), REPLAYED)
         | flag(job.order.is_some(), ORDERED)
         | flag(job.keys.id.is_some(), WITH_ID);
     let ShelfId(shelf) = job.shelf;
@@ -98,6 +98,9 @@ pub(super) fn encode_job(job: &JobInfo) -> Vec<u8> {
     }
     if let Some(order) = job.order {
         row.extend(order.to_le_bytes());
+    }
+    if let Some(at) = job.replayed_at {
+        row.extend(at.as_millis().to_le_bytes());
     }
     row
 }
@@ -120,6 +123,10 @@ pub(super) fn decode_job(id: JobId, row: &[u8]) -> Option<JobInfo> {
         0 => None,
         _ => Some(row.u64()?),
     };
+    let replayed_at = match flags & REPLAYED {
+        0 => None,
+        _ => Some(row.time()?),
+    };
     row.end()?;
     let state = match (state, reason) {
         (QUEUED, 0) => JobState::Queued {
@@ -141,7 +148,6 @@ pub(super) fn decode_job(id: JobId, row: &[u8]) -> Option<JobInfo> {
         content,
         id: with_id,
     };
-    let replay = flags & REPLAY != 0;
     Some(JobInfo {
         id,
         shelf,
@@ -150,7 +156,7 @@ pub(super) fn decode_job(id: JobId, row: &[u8]) -> Option<JobInfo> {
         state,
         order,
         attempts,
-        replay,
+        replayed_at,
         bytes,
     })
 }
@@ -331,7 +337,7 @@ const QUEUED: u8 = 0;
 const WAITS: u8 = 1;
 const DELIVERED: u8 = 2;
 const DEAD: u8 = 3;
-const REPLAY: u8 = 1;
+const REPLAYED: u8 = 1;
 const ORDERED: u8 = 2;
 const WITH_ID: u8 = 4;
 

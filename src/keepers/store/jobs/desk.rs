@@ -114,7 +114,7 @@ impl<'txn> Desk<'txn> {
             },
             order: new.order,
             attempts: 0,
-            replay: false,
+            replayed_at: None,
             bytes: new.weight(),
         };
         for attempt in &new.attempts {
@@ -181,7 +181,7 @@ impl<'txn> Desk<'txn> {
                     waits: false,
                 };
                 job.order = None;
-                job.replay = true;
+                job.replayed_at = Some(*due);
                 self.put(&job)?;
             }
         }

@@ -247,7 +247,7 @@ impl MemoryQueue {
             },
             order: new.order,
             attempts: 0,
-            replay: false,
+            replayed_at: None,
             bytes: new.weight(),
         };
         let (head, body) = (new.head, new.body);
@@ -304,7 +304,7 @@ impl MemoryQueue {
             Change::Requeue { due } => {
                 info.state = JobState::Queued { due, waits: false };
                 info.order = None;
-                info.replay = true;
+                info.replayed_at = Some(due);
             }
         }
         let next = self.promote(&before, now);

@@ -212,7 +212,7 @@ pub enum Change {
     },
     /// A delivered job or a dead letter is queued again, marked as a replay and outside of any order.
     Requeue {
-        /// When to try.
+        /// When to try; it counts as queued from then.
         due: Timestamp,
     },
 }
@@ -281,8 +281,8 @@ pub struct JobInfo {
     pub order: Option<u64>,
     /// Attempts made so far; the next one has this number and one.
     pub attempts: u32,
-    /// An operator queued it again.
-    pub replay: bool,
+    /// When an operator queued it again, the last time.
+    pub replayed_at: Option<Timestamp>,
     /// Bytes of head and body.
     pub bytes: u32,
 }
@@ -357,6 +357,15 @@ impl JobId {
     /// The number, to be kept in a cursor or a row.
     pub const fn number(self) -> u64 {
         self.0
+    }
+}
+
+// === impl JobInfo ===
+
+impl JobInfo {
+    /// When it was queued, first or again: how long it may wait counts from then.
+    pub fn since(&self) -> Timestamp {
+        self.replayed_at.unwrap_or(self.at)
     }
 }
 

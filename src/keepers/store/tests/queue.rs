@@ -39,7 +39,10 @@ fn a_pushed_job_is_stored_with_its_keys() {
                 (info.id, info.shelf, info.keys, info.at),
                 (id, shelf, keys(n), now)
             );
-            assert_eq!((info.attempts, info.replay, info.order), (0, false, None));
+            assert_eq!(
+                (info.attempts, info.replayed_at, info.order),
+                (0, None, None)
+            );
             assert_eq!(info.bytes as usize, 6 + body_bytes);
             assert_eq!(
                 info.state,
@@ -201,7 +204,8 @@ fn an_ended_job_is_queued_again_as_a_replay() {
             assert_eq!(change(store, id, Change::Requeue { due }), DONE);
             let info = load(store, id).unwrap().info;
             assert_eq!(info.state, JobState::Queued { due, waits: false });
-            assert_eq!((info.replay, info.order, info.attempts), (true, None, 1));
+            assert_eq!((info.order, info.attempts), (None, 1));
+            assert_eq!((info.replayed_at, info.since()), (Some(due), due));
             assert_eq!(change(store, id, delivered(2, now, false)), DONE);
         }
     });

@@ -32,7 +32,7 @@ fn volume() -> impl Strategy<Value = Volume> {
 proptest! {
     #[test]
     fn jobs_read_back(
-        (shelf, attempts, bytes, replay) in any::<(u32, u32, u32, bool)>(),
+        (shelf, attempts, bytes) in any::<(u32, u32, u32)>(), replayed_at in proptest::option::of(time()),
         (at, state, order) in (time(), state(), option::of(any::<u64>())),
         (content, id) in (key(), option::of(key())),
     ) {
@@ -40,7 +40,7 @@ proptest! {
             id: JobId(7),
             shelf: ShelfId(shelf),
             keys: Keys { content, id },
-            at, state, order, attempts, replay, bytes,
+            at, state, order, attempts, replayed_at, bytes,
         };
         let row = encode_job(&job);
         prop_assert_eq!(decode_job(JobId(7), &row), Some(job));
