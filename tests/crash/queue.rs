@@ -209,7 +209,9 @@ impl Life {
                     let told = match changed {
                         Ok(Changed::Done { .. }) => Ok(None),
                         // Stale or gone: an earlier one that failed was on disk after all.
-                        Ok(Changed::Stale | Changed::Gone) => Err(StoreError::Unavailable),
+                        Ok(Changed::Stale | Changed::Gone | Changed::NoRoom) => {
+                            Err(StoreError::Unavailable)
+                        }
                         Err(error) => Err(error),
                     };
                     tell.send((n, told, stage)).unwrap();

@@ -135,6 +135,7 @@ impl Admin {
                     Changed::Done { .. } => self.replays.wake_workers(),
                     Changed::Stale => return Err(on_its_way()),
                     Changed::Gone => return Err(unknown()),
+                    Changed::NoRoom => return Err(StoreError::ShelfFull.into()),
                 }
             }
         }

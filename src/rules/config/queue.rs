@@ -16,6 +16,8 @@ pub struct Around {
     pub delivery: Delivery,
     /// Who sends, where that is known.
     pub kind: Option<&'static Kind>,
+    /// Whether anybody could have sent the route's events.
+    pub is_unproven: bool,
     /// The route's `max_body`.
     pub max_body: usize,
     /// `store.remember`, unless that is wrong itself.
@@ -31,10 +33,13 @@ pub fn queue(section: &mut Section<'_>, around: Around) -> Queue {
             .duration_within("keep_delivered", &KEEP_DELIVERED_BOUNDS)
             .unwrap_or(Duration::ZERO),
         keep_dead: keep_dead(section, around.remember),
-        max_events: section
-            .whole("max_events", 1, MAX_EVENTS_MOST)
-            .unwrap_or(MAX_EVENTS_DEFAULT),
-        max_bytes: max_bytes(section, around.max_body),
+        max_events: section.whole("max_events", 1, MAX_EVENTS_MOST).unwrap_or(
+            match around.is_unproven {
+                true => MAX_EVENTS_UNPROVEN,
+                false => MAX_EVENTS_DEFAULT,
+            },
+        ),
+        max_bytes: max_bytes(section, around),
     };
     match around.delivery {
         Delivery::Inline => warn_of_idle_keys(section),
@@ -98,11 +103,15 @@ fn keep_dead(section: &mut Section<'_>, remember: Option<Duration>) -> Duration 
     keep_dead.unwrap_or(KEEP_DEAD_DEFAULT.max(least))
 }
 
-fn max_bytes(section: &mut Section<'_>, max_body: usize) -> u64 {
+fn max_bytes(section: &mut Section<'_>, around: Around) -> u64 {
+    let default = match around.is_unproven {
+        true => MAX_BYTES_UNPROVEN,
+        false => MAX_BYTES_DEFAULT,
+    };
     let max_bytes = section
         .size_within("max_bytes", &MAX_BYTES_BOUNDS)
-        .unwrap_or(MAX_BYTES_DEFAULT);
-    let max_body = u64::try_from(max_body).unwrap_or(u64::MAX);
+        .unwrap_or(default);
+    let max_body = u64::try_from(around.max_body).unwrap_or(u64::MAX);
     if max_bytes < max_body {
         section.warn(
             "max_bytes",
@@ -167,6 +176,9 @@ const KEEP_DELIVERED_BOUNDS: RangeInclusive<Duration> = Duration::ZERO..=LONGEST
 const KEEP_DEAD_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
 const KEEP_DEAD_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(1)..=LONGEST;
 const MAX_EVENTS_DEFAULT: u64 = 1_000_000;
+// What anybody could have sent must not take the disk from the routes beside it.
+const MAX_EVENTS_UNPROVEN: u64 = 100_000;
+const MAX_BYTES_UNPROVEN: u64 = 256 << 20;
 const MAX_EVENTS_MOST: u64 = 100_000_000;
 const MAX_BYTES_DEFAULT: u64 = 8 << 30;
 const MAX_BYTES_BOUNDS: RangeInclusive<u64> = 1 << 20..=1 << 40;

@@ -62,6 +62,9 @@ impl<'a> Draft<'a> {
         let around = Around {
             delivery,
             kind,
+            is_unproven: provider
+                .as_ref()
+                .is_some_and(|provider| provider.is_unproven()),
             max_body,
             remember,
         };

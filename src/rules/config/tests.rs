@@ -235,6 +235,21 @@ fn a_default_gives_way_to_what_it_would_contradict() {
 }
 
 #[test]
+fn what_anybody_could_have_sent_takes_less_room() {
+    let wallit = |more: &str| {
+        let text = format!(
+            "[[route]]\nprovider = \"wallit\"\nupstream = \"http://a/\"\n{more}\n\
+             [route.verify]\nallow_unproven = true"
+        );
+        read(&text).unwrap().0.routes.remove(0).queue
+    };
+    let queue = wallit("");
+    assert_eq!((queue.max_events, queue.max_bytes), (100_000, 256 << 20));
+    let queue = wallit("[route.queue]\nmax_events = 7\nmax_bytes = \"1GiB\"");
+    assert_eq!((queue.max_events, queue.max_bytes), (7, 1 << 30));
+}
+
+#[test]
 fn an_event_is_not_tried_longer_than_it_is_worth_anything() {
     for (provider, hours) in [("walletwerk", 72), ("passworks", 72), ("wallit", 24)] {
         let text = route("").replace("walletwerk", provider);

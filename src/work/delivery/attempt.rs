@@ -156,7 +156,9 @@ impl Delivery {
                 }),
             );
             match stored.await {
-                Ok(Ok(Changed::Done { .. } | Changed::Stale | Changed::Gone)) => return,
+                Ok(Ok(Changed::Done { .. } | Changed::Stale | Changed::Gone | Changed::NoRoom)) => {
+                    return;
+                }
                 Ok(Err(StoreError::Closed)) | Err(_) => return,
                 Ok(Err(
                     StoreError::Full

@@ -267,7 +267,8 @@ impl Course<'_> {
                     Ok(Changed::Stale | Changed::Gone) => {}
                     Err(StoreError::Closed) => return Err(Left),
                     // The queue is full, or the store is down: the event's turn comes when it is not.
-                    Err(
+                    Ok(Changed::NoRoom)
+                    | Err(
                         StoreError::Full
                         | StoreError::ShelfFull
                         | StoreError::NoSpace

@@ -19,7 +19,7 @@ use super::tables::{
 use super::tally::Tally;
 use super::{
     ATTEMPTS_KEPT_LAST, AttemptRecord, Change, Changed, Due, JobId, JobInfo, JobState, NewJob,
-    NewState,
+    NewState, Terms,
 };
 use crate::keepers::store::ShelfId;
 use crate::words::time::Timestamp;
@@ -29,6 +29,7 @@ use crate::words::time::Timestamp;
 pub(in crate::keepers::store) struct Books {
     pub(in crate::keepers::store) next_job: u64,
     pub(in crate::keepers::store) tallies: BTreeMap<ShelfId, Tally>,
+    pub(in crate::keepers::store) terms: BTreeMap<ShelfId, Terms>,
 }
 
 /// The tables of jobs, open for one transaction.
@@ -79,7 +80,10 @@ impl<'txn> Desk<'txn> {
     }
 
     /// Writes the books and closes the tables.
-    pub(super) fn close(self, txn: &WriteTransaction) -> Result<Closing, redb::Error> {
+    pub(super) fn close(mut self, txn: &WriteTransaction) -> Result<Closing, redb::Error> {
+        for shelf in self.touched.clone() {
+            self.make_room(shelf)?;
+        }
         let mut tallies = txn.open_table(TALLIES)?;
         let mut next_due = BTreeMap::new();
         for shelf in self.touched {
@@ -150,6 +154,12 @@ impl<'txn> Desk<'txn> {
         let late = attempt.is_some_and(|attempt| attempt.number != job.attempts.wrapping_add(1));
         if late || ended != matches!(change, Change::Requeue { .. }) {
             return Ok(Changed::Stale);
+        }
+        if matches!(change, Change::Requeue { .. })
+            && matches!(job.state, JobState::Delivered { .. })
+            && !self.has_room_for_replay(job.shelf)
+        {
+            return Ok(Changed::NoRoom);
         }
         self.take(&job)?;
         if let Some(attempt) = attempt
@@ -235,9 +245,41 @@ impl<'txn> Desk<'txn> {
         Ok(())
     }
 
+    /// Sets the terms of a shelf.
+    pub(super) fn hold(&mut self, shelf: ShelfId, terms: Terms) {
+        self.books.terms.insert(shelf, terms);
+        self.touched.insert(shelf);
+    }
+
     /// Notes when the renewal of a shelf's keys began that is complete now.
     pub(super) fn renewed(&mut self, shelf: ShelfId, secs: u32) {
         self.tally(shelf).renewed = secs;
+    }
+
+    fn has_room_for_replay(&self, shelf: ShelfId) -> bool {
+        let tally = self.books.tallies.get(&shelf);
+        let terms = self.books.terms.get(&shelf);
+        terms.is_none_or(|terms| tally.is_none_or(|tally| terms.let_in_replay(tally)))
+    }
+
+    /// Forgets the oldest copies of delivered jobs while the shelf holds more than it may.
+    fn make_room(&mut self, shelf: ShelfId) -> Result<(), redb::Error> {
+        let Some(terms) = self.books.terms.get(&shelf).copied() else {
+            return Ok(());
+        };
+        let delivered = (shelf.0, false, i64::MIN, 0)..=(shelf.0, false, i64::MAX, u64::MAX);
+        for _ in 0..COPIES_PER_COMMIT {
+            let tally = self.books.tallies.get(&shelf).copied();
+            if tally.is_none_or(|tally| !terms.ask_for_copies_of(&tally)) {
+                break;
+            }
+            let oldest = self.ended.range(delivered.clone())?.next().transpose()?;
+            let Some(place) = oldest.map(|(key, _)| key.value()) else {
+                break;
+            };
+            self.forget(place)?;
+        }
+        Ok(())
     }
 
     fn job(&mut self, id: JobId) -> Result<Option<JobInfo>, redb::Error> {
@@ -357,6 +399,9 @@ impl<'txn> Desk<'txn> {
         Ok(first.map(|(key, _)| JobId(key.value().2)))
     }
 }
+
+/// Copies forgotten with one commit to make room. A commit adds fewer; after a change of terms it takes some.
+const COPIES_PER_COMMIT: usize = 512;
 
 /// Where an attempt is kept: the first for good, the others in turn.
 fn slot(number: u32) -> u8 {

@@ -41,6 +41,7 @@ impl Queue for Memory {
         let mut state = self.open_state()?;
         state.at(shelf).ok_or(StoreError::Unavailable)?;
         state.queue.terms.insert(shelf, terms);
+        state.queue.make_room(shelf);
         Ok(())
     }
 
@@ -261,7 +262,31 @@ impl MemoryQueue {
             .into_iter()
             .for_each(|attempt| held.record(attempt));
         self.jobs.insert(id, held);
+        self.make_room(new.shelf);
         id
+    }
+
+    fn tally(&self, shelf: ShelfId) -> Tally {
+        let mut tally = Tally::default();
+        self.of(shelf).for_each(|info| tally.add(info));
+        tally
+    }
+
+    /// Forgets the oldest copies of delivered jobs while the shelf holds more than it may.
+    fn make_room(&mut self, shelf: ShelfId) {
+        let Some(terms) = self.terms.get(&shelf).copied() else {
+            return;
+        };
+        while terms.ask_for_copies_of(&self.tally(shelf)) {
+            let copies = self.of(shelf).filter_map(|info| match info.state {
+                JobState::Delivered { at } => Some((at, info.id)),
+                JobState::Queued { .. } | JobState::Dead { .. } => None,
+            });
+            match copies.min() {
+                Some((_, id)) => self.jobs.remove(&id),
+                None => return,
+            };
+        }
     }
 
     fn change(&mut self, id: JobId, change: Change) -> Changed {
@@ -285,6 +310,17 @@ impl MemoryQueue {
         if late || held.info.is_queued() == requeues {
             return Changed::Stale;
         }
+        let shelf = held.info.shelf;
+        if requeues && matches!(held.info.state, JobState::Delivered { .. }) {
+            let tally = self.tally(shelf);
+            let terms = self.terms.get(&shelf);
+            if terms.is_some_and(|terms| !terms.let_in_replay(&tally)) {
+                return Changed::NoRoom;
+            }
+        }
+        let Some(held) = self.jobs.get_mut(&id) else {
+            return Changed::Gone;
+        };
         if let Some(attempt) = attempt {
             held.record(attempt);
         }
@@ -309,6 +345,7 @@ impl MemoryQueue {
         }
         let next = self.promote(&before, now);
         self.tell(now);
+        self.make_room(shelf);
         Changed::Done { next }
     }
 

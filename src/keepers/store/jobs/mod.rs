@@ -34,6 +34,9 @@ pub(super) mod memory;
 pub trait Queue: Send + Sync + 'static {
     /// Sets on what terms a shelf holds jobs; called at start, idempotent, and it may wait for the disk.
     /// A shelf without terms refuses nothing and forgets no ended job.
+    ///
+    /// At the terms' bounds the copies of delivered jobs make room for others, the oldest first, with the
+    /// same commit; what is queued or dead never does.
     fn hold(&self, shelf: ShelfId, terms: Terms) -> Result<(), StoreError>;
 
     /// Settles an event's keys and stores the job in one commit; calls `done` once both are on disk.
@@ -125,9 +128,9 @@ pub struct Terms {
     pub keep_delivered: Duration,
     /// How long dead letters are kept.
     pub keep_dead: Duration,
-    /// Queued jobs and dead letters at most; beyond it pushes are refused.
+    /// Jobs at most. Queued jobs and dead letters beyond it are refused.
     pub max_events: u64,
-    /// Bytes of their heads and bodies at most; beyond it pushes are refused.
+    /// Bytes of their heads and bodies at most, as with `max_events`.
     pub max_bytes: u64,
 }
 
@@ -211,6 +214,9 @@ pub enum Change {
         reason: Reason,
     },
     /// A delivered job or a dead letter is queued again, marked as a replay and outside of any order.
+    ///
+    /// A delivered job finds room only while the shelf is less than half full: what is sent again must not
+    /// keep out what is new.
     Requeue {
         /// When to try; it counts as queued from then.
         due: Timestamp,
@@ -229,6 +235,8 @@ pub enum Changed {
     Stale,
     /// There is no such job, or its row cannot be read.
     Gone,
+    /// The shelf has no room for a replay at the moment; nothing changed.
+    NoRoom,
 }
 
 /// A job's place in the order of due times.

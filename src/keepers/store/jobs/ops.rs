@@ -87,6 +87,7 @@ pub(in crate::keepers::store) fn work(
             JobOp::Terms { shelf, terms, .. } => {
                 let row = encode_terms(terms);
                 txn.open_table(TERMS)?.insert(shelf.0, row.as_slice())?;
+                desk.hold(*shelf, *terms);
                 Told::Written
             }
             JobOp::Replay { id, row, .. } => {
@@ -152,7 +153,8 @@ impl JobOp {
         match self {
             Self::Push { .. } => true,
             Self::Change { change, .. } => match change {
-                Change::Delivered { keep, .. } => !keep,
+                // A copy that is kept may take the place of others.
+                Change::Delivered { .. } => true,
                 Change::Retry { .. } | Change::Dead { .. } | Change::Requeue { .. } => false,
             },
             Self::Terms { .. } | Self::Replay { .. } | Self::Mend { .. } => false,

@@ -80,7 +80,10 @@ pub(in crate::keepers::store) fn load_jobs(
         let (id, row) = entry?;
         let shelf = loaded.by_id.get_mut(&ShelfId(id.value()));
         match (decode_terms(row.value()), shelf) {
-            (Some(terms), Some(shelf)) => shelf.holdings.terms = Some(terms),
+            (Some(terms), Some(shelf)) => {
+                shelf.holdings.terms = Some(terms);
+                books.terms.insert(ShelfId(id.value()), terms);
+            }
             (Some(_), None) | (None, _) => loaded.damaged += 1,
         }
     }

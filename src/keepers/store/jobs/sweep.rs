@@ -7,6 +7,7 @@
 //! keys are journalled again, well before they would expire. A key whose job goes meanwhile merely lives
 //! on for a while.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::Database;
@@ -40,7 +41,12 @@ impl Tidier {
                 continue;
             };
             if tally.delivered.jobs > 0 {
-                sweeps.push((*id, false, now.before(terms.keep_delivered)));
+                // On a disk that is nearly full copies make room for what nobody else has.
+                let keep = match self.vault.space_low.load(Ordering::Relaxed) {
+                    true => Duration::ZERO,
+                    false => terms.keep_delivered,
+                };
+                sweeps.push((*id, false, now.before(keep)));
             }
             if tally.dead.jobs > 0 {
                 sweeps.push((*id, true, now.before(terms.keep_dead)));

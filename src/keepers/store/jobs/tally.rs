@@ -92,9 +92,17 @@ impl Tally {
         }
     }
 
+    /// All that the shelf holds.
+    fn all(&self) -> Volume {
+        Volume {
+            jobs: self.jobs(),
+            bytes: self.queued.bytes + self.delivered.bytes + self.dead.bytes,
+        }
+    }
+
     /// About what the jobs take on disk.
     pub(in crate::keepers::store) fn weight(&self) -> u64 {
-        let bytes = self.queued.bytes + self.delivered.bytes + self.dead.bytes;
+        let Volume { bytes, .. } = self.all();
         bytes.saturating_add(self.jobs().saturating_mul(ROWS_BYTES))
     }
 
@@ -104,6 +112,22 @@ impl Tally {
             JobState::Delivered { .. } => &mut self.delivered,
             JobState::Dead { .. } => &mut self.dead,
         }
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// Whether copies of delivered jobs must go.
+    pub(super) fn ask_for_copies_of(&self, tally: &Tally) -> bool {
+        let all = tally.all();
+        tally.delivered.jobs > 0 && (all.jobs > self.max_events || all.bytes > self.max_bytes)
+    }
+
+    /// Whether a delivered job may be queued again.
+    pub(super) fn let_in_replay(&self, tally: &Tally) -> bool {
+        let Volume { jobs, bytes } = tally.bounded();
+        jobs.saturating_mul(2) < self.max_events && bytes.saturating_mul(2) < self.max_bytes
     }
 }
 

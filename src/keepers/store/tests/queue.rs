@@ -332,3 +332,53 @@ fn a_full_shelf_refuses_and_has_room_again() {
         }
     });
 }
+
+#[test]
+fn at_the_bounds_the_oldest_copies_make_room() {
+    each_store(|store, clock| {
+        let shelf = store.shelf("a", WEEK).unwrap();
+        let now = clock.now();
+        // A job weighs twelve bytes here.
+        for terms in [
+            Terms {
+                max_events: 3,
+                ..DAY
+            },
+            Terms {
+                max_bytes: 47,
+                ..DAY
+            },
+        ] {
+            store.hold(shelf, terms).unwrap();
+            let copy = |n: u64| NewJob {
+                state: NewState::Delivered,
+                ..job(shelf, n, now.after(Duration::from_secs(n)))
+            };
+            let copies = [1, 2, 3, 4].map(|n| push(store, copy(n)).unwrap());
+            assert_eq!(load(store, copies[0]), None);
+            let waits = push(store, job(shelf, 5, now)).unwrap();
+            assert_eq!(load(store, copies[1]), None);
+            let replay = Change::Requeue { due: now };
+            assert_eq!(change(store, copies[3], replay.clone()), DONE);
+            // Two of three wait now.
+            let no_room = Ok(Changed::NoRoom);
+            assert_eq!(change(store, copies[2], replay), no_room);
+            let last = push(store, job(shelf, 6, now)).unwrap();
+            assert_eq!(load(store, copies[2]), None, "the last copy");
+            assert_eq!(push(store, job(shelf, 7, now)), Err(StoreError::ShelfFull));
+            for (id, number) in [(waits, 1), (copies[3], 1), (last, 1)] {
+                change(store, id, delivered(number, now, true)).unwrap();
+            }
+            let fewer = Terms {
+                max_events: 1,
+                ..DAY
+            };
+            store.hold(shelf, fewer).unwrap();
+            let kept = [waits, copies[3], last].map(|id| load(store, id).is_some());
+            assert_eq!(kept, [false, false, true]);
+            store.hold(shelf, DAY).unwrap();
+            change(store, last, Change::Requeue { due: now }).unwrap();
+            change(store, last, delivered(2, now, false)).unwrap();
+        }
+    });
+}

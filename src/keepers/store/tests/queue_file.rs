@@ -245,23 +245,31 @@ fn on_a_nearly_full_disk_only_pushes_are_refused() {
     store.hold(shelf, DAY).unwrap();
     let now = place.clock.now();
     let ids = push_all(&store, (0..3).map(|n| job(shelf, n, now)));
+    let copy = |n| NewJob {
+        state: NewState::Delivered,
+        ..job(shelf, n, now)
+    };
+    let copies = push_all(&store, (10..13).map(copy));
+    store.tidy();
+    assert!(copies.iter().all(|id| load(&store, *id).is_some()));
     medium.free.store(reserve - 1, Ordering::SeqCst);
     push(&store, job(shelf, 3, now)).expect("the disk is not asked at every commit");
     place.clock.advance(Duration::from_secs(1));
     assert_eq!(push(&store, job(shelf, 4, now)), Err(StoreError::NoSpace));
     assert!(store.statistics().space_low);
     assert_eq!(found(&store, shelf, &keys(4), now), NEITHER);
-    let copy = NewJob {
-        state: NewState::Delivered,
-        ..job(shelf, 5, now)
-    };
-    assert_eq!(push(&store, copy), Err(StoreError::NoSpace));
+    assert_eq!(push(&store, copy(5)), Err(StoreError::NoSpace));
     assert_eq!(found(&store, shelf, &keys(5), now), BOTH, "the app has it");
     settle(&store, shelf, keys(6), now).unwrap();
     change(&store, ids[0], delivered(1, now, false)).unwrap();
     change(&store, ids[1], dead()).unwrap();
     change(&store, ids[1], Change::Requeue { due: now }).unwrap();
     assert_eq!(store.counts()[0].queued.jobs, 3);
+    store.tidy();
+    assert!(
+        copies.iter().all(|id| load(&store, *id).is_none()),
+        "copies make room for what nobody else has"
+    );
     medium.free.store(reserve, Ordering::SeqCst);
     place.clock.advance(Duration::from_secs(1));
     push(&store, job(shelf, 4, now)).unwrap();
