@@ -44,6 +44,8 @@ pub struct Listed {
     pub attempt_count: u32,
     /// When it is tried next.
     pub next_attempt_at: Option<Timestamp>,
+    /// When it was delivered or given up.
+    pub ended_at: Option<Timestamp>,
     /// When it was stored.
     pub stored_at: Timestamp,
     /// The rest; what is damaged cannot be read.
@@ -145,6 +147,10 @@ impl Scene {
             reason,
             attempt_count: info.attempts,
             next_attempt_at,
+            ended_at: match info.state {
+                JobState::Queued { .. } => None,
+                JobState::Delivered { at } | JobState::Dead { at, .. } => Some(at),
+            },
             stored_at: info.at,
             record,
         }

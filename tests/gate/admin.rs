@@ -388,6 +388,45 @@ async fn a_filter_is_replayed_as_a_snapshot_from_the_oldest_on() {
     }
 }
 
+/// What is given up between the making of a replay and its turn was not in the operator's list.
+#[tokio::test]
+async fn a_replay_that_goes_on_after_a_restart_means_what_was_dead_when_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(HandClock::new());
+    let (app, switch) = switched(422).await;
+    let gate = over(folder.path(), &clock, setup(app, "")).start().await;
+    gate.send_events(0..2, "dead_lettered").await;
+    switch.send(500).unwrap();
+    gate.send_events(2..3, "spilled").await;
+    let order = json!({"filter": {"state": "dead_letter"}, "rate": "1/min"});
+    let made = json_of(&gate.admin_post("replays", Some(order)).await);
+    let target = format!("replays/{}", made["id"].as_str().unwrap());
+    gate.until_shown(&target, |replay| replay["replayed"] == 1)
+        .await;
+    switch.send(422).unwrap();
+    clock.advance(Duration::from_secs(30));
+    gate.until_shown("events?state=dead_letter", |list| {
+        list["events"].as_array().unwrap().len() == 3
+    })
+    .await;
+    gate.stop().await;
+
+    let (app, _switch) = switched(422).await;
+    let gate = over(folder.path(), &clock, setup(app, "")).start().await;
+    clock.advance(Duration::from_secs(60));
+    let done = gate
+        .until_shown(&target, |replay| {
+            clock.advance(Duration::from_secs(1));
+            replay["state"] == "done"
+        })
+        .await;
+    assert_eq!(
+        (&done["matched"], &done["replayed"], &done["skipped"]),
+        (&json!(2), &json!(2), &json!(0))
+    );
+    gate.stop().await;
+}
+
 #[tokio::test]
 async fn a_replay_keeps_its_pace_until_it_is_cancelled() {
     let (app, _switch) = switched(422).await;

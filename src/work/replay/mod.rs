@@ -6,8 +6,9 @@
 //! breaker, retries, the same idempotency key.
 //!
 //! # Why
-//! A filter is a snapshot: the newest job is fixed when the replay is made, and each job is looked at once.
-//! So events that come in meanwhile are not replayed, and neither is one twice that fails again.
+//! A filter is a snapshot: the newest job is fixed when the replay is made, each job is looked at once, and one
+//! that ended later is passed over. So neither events that come in meanwhile are replayed, nor those that are
+//! given up meanwhile, nor one twice that fails again.
 
 mod row;
 mod run;

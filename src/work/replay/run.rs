@@ -185,7 +185,7 @@ impl Course<'_> {
                 above: self.replay.done_to,
             };
             let page = self.look(stretch).await?;
-            let found = page.events.iter().filter(|event| is_meant(event)).count();
+            let found = page.events.iter().filter(|event| self.means(event)).count();
             if found > 0 {
                 let above = page.next.or(self.replay.done_to);
                 segments.push(Segment { from, above });
@@ -211,7 +211,8 @@ impl Course<'_> {
             true => Step::Requeue(event.job),
             false => Step::Skip(event.job),
         };
-        Ok(events.filter(is_meant).map(step).collect())
+        let meant = events.filter(|event| self.means(event));
+        Ok(meant.map(step).collect())
     }
 
     /// Does it, in batches and at the replay's pace.
@@ -309,6 +310,17 @@ impl Course<'_> {
         }
     }
 
+    /// Whether the replay has anything to do with an event that its filter takes: it was delivered or given up
+    /// when the replay was made, and not later, or it is parked.
+    fn means(&self, event: &Listed) -> bool {
+        let is_of_then = event.ended_at.is_none_or(|at| at <= self.replay.created_at);
+        match event.state {
+            EventState::Delivered | EventState::DeadLetter => is_of_then,
+            EventState::Parked => true,
+            EventState::Queued | EventState::InFlight => false,
+        }
+    }
+
     fn advance(&self, change: impl FnOnce(&mut Replay)) -> Result<(), Left> {
         let is_running = self.replays.advance(self.id, change);
         is_running.then_some(()).ok_or(Left)?;
@@ -330,13 +342,5 @@ impl Course<'_> {
                 .find(self.id)
                 .is_some_and(|replay| replay.is_running());
         goes_on.then_some(()).ok_or(Left)
-    }
-}
-
-/// Whether a replay has anything to do with an event that its filter takes.
-fn is_meant(event: &Listed) -> bool {
-    match event.state {
-        EventState::Delivered | EventState::DeadLetter | EventState::Parked => true,
-        EventState::Queued | EventState::InFlight => false,
     }
 }
