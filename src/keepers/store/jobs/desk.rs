@@ -24,6 +24,8 @@ use super::{
 use crate::keepers::store::ShelfId;
 use crate::words::time::Timestamp;
 
+mod room;
+
 /// What the writer must know of the jobs on disk.
 #[derive(Clone, Default, Debug)]
 pub(in crate::keepers::store) struct Books {
@@ -256,32 +258,6 @@ impl<'txn> Desk<'txn> {
         self.tally(shelf).renewed = secs;
     }
 
-    fn has_room_for_replay(&self, shelf: ShelfId) -> bool {
-        let tally = self.books.tallies.get(&shelf);
-        let terms = self.books.terms.get(&shelf);
-        terms.is_none_or(|terms| tally.is_none_or(|tally| terms.let_in_replay(tally)))
-    }
-
-    /// Forgets the oldest copies of delivered jobs while the shelf holds more than it may.
-    fn make_room(&mut self, shelf: ShelfId) -> Result<(), redb::Error> {
-        let Some(terms) = self.books.terms.get(&shelf).copied() else {
-            return Ok(());
-        };
-        let delivered = (shelf.0, false, i64::MIN, 0)..=(shelf.0, false, i64::MAX, u64::MAX);
-        for _ in 0..COPIES_PER_COMMIT {
-            let tally = self.books.tallies.get(&shelf).copied();
-            if tally.is_none_or(|tally| !terms.ask_for_copies_of(&tally)) {
-                break;
-            }
-            let oldest = self.ended.range(delivered.clone())?.next().transpose()?;
-            let Some(place) = oldest.map(|(key, _)| key.value()) else {
-                break;
-            };
-            self.forget(place)?;
-        }
-        Ok(())
-    }
-
     fn job(&mut self, id: JobId) -> Result<Option<JobInfo>, redb::Error> {
         let Some(row) = self.jobs.get(id.0)? else {
             return Ok(None);
@@ -399,9 +375,6 @@ impl<'txn> Desk<'txn> {
         Ok(first.map(|(key, _)| JobId(key.value().2)))
     }
 }
-
-/// Copies forgotten with one commit to make room. A commit adds fewer; after a change of terms it takes some.
-const COPIES_PER_COMMIT: usize = 512;
 
 /// Where an attempt is kept: the first for good, the others in turn.
 fn slot(number: u32) -> u8 {

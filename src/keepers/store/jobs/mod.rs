@@ -368,15 +368,6 @@ impl JobId {
     }
 }
 
-// === impl JobInfo ===
-
-impl JobInfo {
-    /// When it was queued, first or again: how long it may wait counts from then.
-    pub fn since(&self) -> Timestamp {
-        self.replayed_at.unwrap_or(self.at)
-    }
-}
-
 // === impl Selection ===
 
 impl Selection {

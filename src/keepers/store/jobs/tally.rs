@@ -51,6 +51,11 @@ pub(super) struct Oldest {
 // === impl JobInfo ===
 
 impl JobInfo {
+    /// When it was queued, first or again: how long it may wait counts from then.
+    pub fn since(&self) -> Timestamp {
+        self.replayed_at.unwrap_or(self.at)
+    }
+
     /// Whether it waits for its delivery.
     pub fn is_queued(&self) -> bool {
         match self.state {
