@@ -53,9 +53,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Request;
 
-use crate::keepers::ledger::{Claim, Claimed, Duplicate, Ledger, Patience, Pushing};
+use crate::keepers::ledger::{Claim, Claimed, Duplicate, Ledger, Patience};
 use crate::keepers::store::ShelfId;
-use crate::keepers::store::jobs::{AttemptRecord, NewJob, NewState, Queue};
+use crate::keepers::store::jobs::{AttemptRecord, JobId, NewJob, NewState, Queue};
+use crate::keepers::store::pending::Pending;
 use crate::rules::clean::{self, Attempt};
 use crate::rules::config::Route;
 use crate::rules::subject;
@@ -294,7 +295,7 @@ impl<S: Storable> Event<S> {
         at: Timestamp,
         state: NewState,
         attempts: Vec<AttemptRecord>,
-    ) -> Pushing {
+    ) -> Pending<JobId> {
         let pointer = self.route.order_by.as_deref();
         claim.push(queue, |shelf, keys| NewJob {
             shelf,

@@ -36,11 +36,12 @@ pub fn check(head: &Head, route: &Route, length: BodyLength) -> Result<(), Endin
             "a deciding header is not single",
         ));
     }
-    let is_framing =
-        |name: &str| name == CONTENT_LENGTH.as_str() || name == TRANSFER_ENCODING.as_str();
-    if connection_names(head)
-        .any(|name| is_framing(&name) || deciding().any(|other| name == other.as_str()))
-    {
+    let framing = || [CONTENT_LENGTH, TRANSFER_ENCODING];
+    if connection_names(head).any(|name| {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        framing().iter().any(|other| is(other.as_str()))
+            || deciding().any(|other| is(other.as_str()))
+    }) {
         return Err(malformed(
             Malformed::Request,
             "Connection names a deciding header",
@@ -91,13 +92,13 @@ fn check_length(head: &Head, route: &Route, length: BodyLength) -> Result<(), En
     }
 }
 
-/// The lower-cased names in `Connection`.
-fn connection_names(head: &Head) -> impl Iterator<Item = String> {
+/// The names in `Connection`, in whatever case.
+fn connection_names(head: &Head) -> impl Iterator<Item = &[u8]> {
     head.headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
+        .map(<[u8]>::trim_ascii)
 }
 
 fn malformed(kind: Malformed, reason: &'static str) -> Ending {

@@ -115,7 +115,8 @@ async fn the_apps_retry_after_is_passed_on_as_seconds_within_bounds() {
         (503, "0", "1"),
         (503, "99999999999", "3600"),
         (503, "-1", "5"),
-        (429, "Fri, 31 Dec 1999 23:59:59 GMT", "5"),
+        (429, "Fri, 31 Dec 1999 23:59:59 GMT", "1"),
+        (503, "Thu, 01 Jan 2026 00:02:00 GMT", "120"),
         (503, "soon", "5"),
     ] {
         let reply = Reply::with(status, &format!("retry-after: {said}\r\n"), "");

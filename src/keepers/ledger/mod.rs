@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::keepers::ledger::conflicts::Conflicts;
 use crate::keepers::store::jobs::{JobId, NewJob, Queue};
+use crate::keepers::store::pending::Pending;
 use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
 use crate::words::identity::{Key, Keys};
 use crate::words::time::{Clock, Timestamp};
@@ -78,17 +79,9 @@ pub struct Patience {
     pub work: Duration,
 }
 
-/// A settle that is under way. Dropping it cancels nothing.
-#[must_use]
-pub struct Settling(oneshot::Receiver<Result<(), StoreError>>);
-
 /// The claims of the moment, by key.
 #[derive(Default)]
 struct Flights(Mutex<HashMap<(ShelfId, Key), Flight>>);
-
-/// A push that is under way. Dropping it cancels nothing.
-#[must_use]
-pub struct Pushing(oneshot::Receiver<Result<JobId, StoreError>>);
 
 /// Somebody's claim: whoever waits for its end holds a receiver of this sender, which is dropped with it.
 #[derive(Default)]
@@ -277,9 +270,9 @@ impl Claim {
 
     /// Settles the event as of `at`: from here on it is the store's writer that ends the claim, whatever
     /// becomes of the caller.
-    pub fn settle(mut self, at: Timestamp) -> Settling {
+    pub fn settle(mut self, at: Timestamp) -> Pending<()> {
         self.is_held = false;
-        let (done, settling) = oneshot::channel();
+        let (done, settling) = Pending::new();
         // Not the ledger: the store would be its own owner, and be closed on the very thread it then joins.
         let flights = Arc::clone(&self.ledger.in_flight);
         let (shelf, keys) = (self.shelf, self.keys);
@@ -289,18 +282,21 @@ impl Claim {
             at,
             Box::new(move |result| {
                 flights.end(shelf, &keys);
-                // Nobody may be waiting any more; the event is settled all the same.
-                let _ = done.send(result);
+                done(result);
             }),
         );
-        Settling(settling)
+        settling
     }
 
     /// Stores the event and settles it in one commit; `job` is made for these keys on this shelf. If that
     /// fails the event is neither, and released.
-    pub fn push(mut self, queue: &dyn Queue, job: impl FnOnce(ShelfId, Keys) -> NewJob) -> Pushing {
+    pub fn push(
+        mut self,
+        queue: &dyn Queue,
+        job: impl FnOnce(ShelfId, Keys) -> NewJob,
+    ) -> Pending<JobId> {
         self.is_held = false;
-        let (done, pushing) = oneshot::channel();
+        let (done, pushing) = Pending::new();
         // Not the ledger, as with settling.
         let flights = Arc::clone(&self.ledger.in_flight);
         let (shelf, keys) = (self.shelf, self.keys);
@@ -308,11 +304,10 @@ impl Claim {
             job(shelf, keys),
             Box::new(move |result| {
                 flights.end(shelf, &keys);
-                // Nobody may be waiting any more; it is stored all the same.
-                let _ = done.send(result);
+                done(result);
             }),
         );
-        Pushing(pushing)
+        pushing
     }
 }
 
@@ -320,38 +315,6 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if self.is_held {
             self.ledger.in_flight.end(self.shelf, &self.keys);
-        }
-    }
-}
-
-// === impl Settling ===
-
-impl Settling {
-    /// Waits until the event is synced to disk, at most `limit`.
-    ///
-    /// # Errors
-    /// If it could not be written, or not in time. The store goes on trying by itself.
-    pub async fn synced(self, limit: Duration) -> Result<(), StoreError> {
-        match tokio::time::timeout(limit, self.0).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StoreError::Closed),
-            Err(_) => Err(StoreError::Unavailable),
-        }
-    }
-}
-
-// === impl Pushing ===
-
-impl Pushing {
-    /// Waits until the event is stored and synced, at most `limit`.
-    ///
-    /// # Errors
-    /// Why it is not stored. After `limit` it may still be: then its retry is a duplicate.
-    pub async fn synced(self, limit: Duration) -> Result<JobId, StoreError> {
-        match tokio::time::timeout(limit, self.0).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StoreError::Closed),
-            Err(_) => Err(StoreError::Unavailable),
         }
     }
 }

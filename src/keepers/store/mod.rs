@@ -20,6 +20,7 @@ pub mod jobs;
 pub mod loading;
 pub mod medium;
 pub mod memory;
+pub mod pending;
 pub mod tuning;
 
 mod clock_guard;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::event::Event;
@@ -15,6 +15,7 @@ use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{
     AttemptRecord, Change, Changed, JobId, JobInfo, JobState, Reason, StoredJob,
 };
+use crate::keepers::store::pending::Pending;
 use crate::rules::clean::Attempt;
 use crate::rules::retry::Class;
 use crate::words::dead::DeadReason;
@@ -146,26 +147,17 @@ impl Delivery {
     /// attempted again by this process.
     async fn store(&self, id: JobId, change: Change) {
         loop {
-            let (done, stored) = oneshot::channel();
-            self.gate.queue.change(
-                id,
-                change.clone(),
-                Box::new(move |result| {
-                    // The waiter may be gone with the runtime; the result is stored all the same.
-                    let _ = done.send(result);
-                }),
-            );
-            match stored.await {
-                Ok(Ok(Changed::Done { .. } | Changed::Stale | Changed::Gone | Changed::NoRoom)) => {
-                    return;
-                }
-                Ok(Err(StoreError::Closed)) | Err(_) => return,
-                Ok(Err(
+            let (done, stored) = Pending::new();
+            self.gate.queue.change(id, change.clone(), Box::new(done));
+            match stored.answered().await {
+                Ok(Changed::Done { .. } | Changed::Stale | Changed::Gone | Changed::NoRoom)
+                | Err(StoreError::Closed) => return,
+                Err(
                     StoreError::Full
                     | StoreError::Unavailable
                     | StoreError::ShelfFull
                     | StoreError::NoSpace,
-                )) => tokio::time::sleep(OFFER_AGAIN).await,
+                ) => tokio::time::sleep(OFFER_AGAIN).await,
             }
         }
     }

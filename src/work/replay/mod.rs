@@ -20,11 +20,12 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::keepers::log::Level;
 use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{Change, Changed, JobId, ReplayId, Selection};
+use crate::keepers::store::pending::Pending;
 use crate::rules::filter::Filter;
 use crate::rules::reader::units::Rate;
 use crate::words::time::Timestamp;
@@ -177,7 +178,7 @@ impl Replays {
             all.insert(id.0, replay.clone());
             (id, self.put(id, &replay))
         };
-        if let Err(error) = within(written, self.gate.limits.store_time).await {
+        if let Err(error) = written.synced(self.gate.limits.store_time).await {
             // Perhaps it is on disk all the same; nobody was promised that it is not.
             self.all().remove(&id.0);
             self.remove(id);
@@ -221,7 +222,8 @@ impl Replays {
         };
         self.wake.notify_one();
         self.forget_old();
-        within(written, self.gate.limits.store_time)
+        written
+            .synced(self.gate.limits.store_time)
             .await
             .map_err(NotCancelled::Store)?;
         Ok(replay)
@@ -230,16 +232,11 @@ impl Replays {
     /// Queues one event again with the store's next commit; what is given back only waits for that.
     pub fn requeue(&self, job: JobId) -> impl Future<Output = Result<Changed, StoreError>> + use<> {
         let due = self.gate.clock.now();
-        let (done, changed) = oneshot::channel();
-        self.gate.queue.change(
-            job,
-            Change::Requeue { due },
-            Box::new(move |result| {
-                // Nobody may be waiting any more; it is queued all the same.
-                let _ = done.send(result);
-            }),
-        );
-        within(changed, self.gate.limits.store_time)
+        let (done, changed) = Pending::new();
+        self.gate
+            .queue
+            .change(job, Change::Requeue { due }, Box::new(done));
+        changed.synced(self.gate.limits.store_time)
     }
 
     /// Has the workers look at what was queued.
@@ -270,16 +267,11 @@ impl Replays {
     }
 
     /// Writes a row. Called while the map is held, so that rows reach the store in order.
-    fn put(&self, id: ReplayId, replay: &Replay) -> oneshot::Receiver<Result<(), StoreError>> {
-        let (done, written) = oneshot::channel();
-        self.gate.queue.put_replay(
-            id,
-            replay.encode().into(),
-            Box::new(move |result| {
-                // Progress is written without waiting.
-                let _ = done.send(result);
-            }),
-        );
+    fn put(&self, id: ReplayId, replay: &Replay) -> Pending<()> {
+        let (done, written) = Pending::new();
+        self.gate
+            .queue
+            .put_replay(id, replay.encode().into(), Box::new(done));
         written
     }
 
@@ -343,17 +335,6 @@ pub fn from_name(text: &str) -> Option<ReplayId> {
     let number = u64::from_str_radix(text.strip_prefix("rpl_")?, 16).ok()?;
     // Only one way of writing it is right.
     (name(ReplayId(number)) == text).then_some(ReplayId(number))
-}
-
-async fn within<T>(
-    result: oneshot::Receiver<Result<T, StoreError>>,
-    limit: Duration,
-) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, result).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(StoreError::Closed),
-        Err(_) => Err(StoreError::Unavailable),
-    }
 }
 
 impl fmt::Display for NotMade {

@@ -41,8 +41,8 @@ pub const EXAMPLE: &str = "Examples:
   passgate events replay evt_0123456789abcdef0123456789abcdef
   passgate events replay --route walletwerk --state dead_letter --rate 10/s --wait
 
-Delivered events and dead letters can be replayed. The app gets them with the same idempotency key and
-with `Passgate-Replay: true`.";
+Delivered events and dead letters can be replayed, and nothing that is on its way. The app gets them with
+the same idempotency key and with `Passgate-Replay: true`.";
 
 /// Replays and gives the exit code.
 pub(super) async fn run(arguments: &Arguments) -> Result<u8, Failed> {

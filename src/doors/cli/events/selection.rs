@@ -9,7 +9,7 @@ pub struct Selection {
     /// Only those of this route.
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
-    /// Only those in this state: queued, in_flight, delivered, dead_letter or parked.
+    /// Only those in this state: delivered, dead_letter or parked; a list also takes queued and in_flight.
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     /// Only those of this type, as the platform names it.
