@@ -15,7 +15,6 @@ use crate::doors::admin::access::Access;
 use crate::doors::sentinel;
 use crate::doors::server::{self, Server};
 use crate::keepers::ledger::Ledger;
-use crate::keepers::limit::ClientLimiter;
 use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
 use crate::keepers::recent::Recent;
@@ -26,11 +25,11 @@ use crate::words::limits::Limits;
 use crate::words::time::Clock;
 use crate::work::body::BodyBudget;
 use crate::work::delivery::Worker;
-use crate::work::forward::{Forwarder, NoRootCertificates};
 use crate::work::ingest::Gate;
 use crate::work::replay::Replays;
-use crate::work::routes::Routes;
+use crate::work::routes::Ground;
 use crate::work::running::Running;
+use crate::work::snapshot::{NotWorking, Snapshot};
 
 /// A running gateway.
 pub struct Gateway {
@@ -65,10 +64,10 @@ pub struct Parts {
 pub enum StartError {
     /// An address cannot be bound.
     Bind(SocketAddr, io::Error),
-    /// The store cannot be written.
+    /// The store cannot be read.
     Store(StoreError),
-    /// The upstreams' certificates could not be verified.
-    Certificates(NoRootCertificates),
+    /// The configuration cannot be put to work.
+    NotWorking(NotWorking),
 }
 
 // === impl Gateway ===
@@ -87,11 +86,6 @@ impl Gateway {
             metrics,
             limits,
         } = parts;
-        let needs_tls = config
-            .routes
-            .iter()
-            .any(|route| route.upstream.scheme_str() == Some("https"));
-        let forwarder = Forwarder::new(needs_tls).map_err(StartError::Certificates)?;
         let addresses = config.server.listen.clone();
         let admin_address = config.admin.listen;
         let listeners = addresses
@@ -101,20 +95,19 @@ impl Gateway {
         let (admin_listener, admin_listening) = bind(admin_address)?;
         let ledger = Ledger::new(store, Arc::clone(&clock));
         let token = config.admin.token.clone();
-        let (trusted_proxies, client_address_from) = (
-            config.server.trusted_proxies.clone(),
-            config.server.client_address_from,
-        );
-        let clients = ClientLimiter::new(config.client_quota, Arc::clone(&clock));
-        let routes = Routes::new(config, &ledger, &*queue, &metrics, &clock, limits.live)
-            .map_err(StartError::Store)?;
+        let ground = Ground {
+            ledger: Arc::clone(&ledger),
+            queue: Arc::clone(&queue),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            live_max: limits.live,
+        };
+        let snapshot = Snapshot::new(config, &ground, None).map_err(StartError::NotWorking)?;
         let recent = Recent::new(clock.now());
         let gate = Arc::new(Gate {
-            routes: ArcSwap::from_pointee(routes),
+            snapshot: ArcSwap::from_pointee(snapshot),
             ledger,
             queue,
-            forwarder,
-            clients,
             bodies: BodyBudget::new(limits.body_bytes),
             running: Running::new(),
             limits,
@@ -122,8 +115,6 @@ impl Gateway {
             log,
             metrics,
             recent,
-            trusted_proxies,
-            client_address_from,
         });
         let replays = load_replays(Arc::clone(&gate)).await?;
         let (stop, stopping) = watch::channel(false);
@@ -135,7 +126,7 @@ impl Gateway {
             servers.spawn(Arc::clone(&server).serve(listener, stopping.clone()));
         }
         let mut workers = JoinSet::new();
-        for route in gate.routes.load().iter() {
+        for route in gate.snapshot.load().routes.iter() {
             let worker = Worker::new(Arc::clone(&gate), Arc::clone(route));
             workers.spawn(worker.run(stopping.clone()));
         }
@@ -220,7 +211,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Store(error) => write!(f, "the store cannot be used: {error}"),
-            Self::Certificates(error) => error.fmt(f),
+            Self::NotWorking(error) => error.fmt(f),
         }
     }
 }

@@ -344,6 +344,15 @@ impl RouteMetrics {
         self.requests.count(outcome);
     }
 
+    /// Goes on where the handles of an earlier configuration stopped.
+    pub fn take_over(&self, earlier: &Self) {
+        let last_event_at = earlier.last_event_at_millis.load(Ordering::Relaxed);
+        self.last_event_at_millis
+            .store(last_event_at, Ordering::Relaxed);
+        let has_event = earlier.has_event.load(Ordering::Relaxed);
+        self.has_event.store(has_event, Ordering::Relaxed);
+    }
+
     /// Counts an attempt at the app.
     pub fn count_attempt(&self, result: AttemptResult) {
         // One counter for each result: a test holds the places against the table.

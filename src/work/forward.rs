@@ -48,6 +48,7 @@ const IDLE_MAX: usize = 256;
 /// The pooled client to all upstreams.
 #[derive(Clone)]
 pub struct Forwarder {
+    has_tls: bool,
     client: Client<HttpsConnector<HttpConnector<CheckedResolver>>, Full<Bytes>>,
 }
 
@@ -115,7 +116,15 @@ impl Forwarder {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(connector);
-        Ok(Self { client })
+        Ok(Self {
+            has_tls: tls,
+            client,
+        })
+    }
+
+    /// Whether it can speak to upstreams that use TLS.
+    pub fn has_tls(&self) -> bool {
+        self.has_tls
     }
 
     /// Makes one attempt within the route's `timeout`.

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -26,7 +25,6 @@ use crate::keepers::metrics::Metrics;
 use crate::keepers::recent::{Passed, Recent, Refused, RefusedEvent};
 use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
-use crate::rules::config::ClientAddressFrom;
 use crate::rules::framing::{BodyLength, Flaw};
 use crate::words::limits::Limits;
 use crate::words::message::{Head, Message};
@@ -35,26 +33,23 @@ use crate::words::time::Clock;
 use crate::words::verdict::{Unverified, Verdict};
 use crate::work::answer::Ending;
 use crate::work::body::{BodyBudget, BodyError, ReadBody};
-use crate::work::forward::{Attempted, Forwarder};
+use crate::work::forward::Attempted;
 use crate::work::head;
-use crate::work::routes::{Route, Routes};
+use crate::work::routes::Route;
 use crate::work::running::Running;
+use crate::work::snapshot::Snapshot;
 
 /// Authentic events refused in a row after which somebody must look: WalletWerk gives up at ten.
 const REFUSALS_ALARM: i64 = 5;
 
 /// Everything that a request meets.
 pub struct Gate {
-    /// The routes of the moment. A request loads them once.
-    pub routes: ArcSwap<Routes>,
+    /// The configuration of the moment. A request loads it once.
+    pub snapshot: ArcSwap<Snapshot>,
     /// Who processes what, and what is settled.
     pub ledger: Arc<Ledger>,
     /// What waits for its app.
     pub queue: Arc<dyn Queue>,
-    /// The way to the apps.
-    pub forwarder: Forwarder,
-    /// Failed verifications by client.
-    pub clients: ClientLimiter,
     /// The memory for bodies.
     pub bodies: BodyBudget,
     /// How much and how long.
@@ -69,10 +64,6 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     /// What happened lately and is stored nowhere.
     pub recent: Recent,
-    /// Peers whose word on the client's address is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Where such a peer writes it.
-    pub client_address_from: ClientAddressFrom,
 }
 
 /// What the guard of the connection found out about a request's head.
@@ -86,6 +77,8 @@ pub struct HeadNote {
 
 /// What is known of a request for its end.
 pub struct Trace {
+    /// The configuration that the request began with.
+    pub snapshot: Arc<Snapshot>,
     /// The head.
     pub head: Arc<Head>,
     /// The route, if one was found.
@@ -119,12 +112,13 @@ impl Gate {
         note: HeadNote,
     ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
+        let snapshot = self.snapshot.load_full();
         let head = Arc::new(Head {
             client: client::address(
                 peer,
                 &parts.headers,
-                &self.trusted_proxies,
-                self.client_address_from,
+                &snapshot.trusted_proxies,
+                snapshot.client_address_from,
             ),
             method: parts.method,
             uri: parts.uri,
@@ -133,7 +127,8 @@ impl Gate {
             request_id: format!("{:032x}", fastrand::u128(..)).into(),
         });
         let mut trace = Trace {
-            route: self.routes.load().find(&head).cloned(),
+            route: snapshot.routes.find(&head).cloned(),
+            snapshot,
             head,
             started: StdInstant::now(),
             body_bytes: 0,
@@ -180,8 +175,9 @@ impl Gate {
         head::check(&head, &route.config, note.length).map_err(Ending::closing)?;
 
         let client = ClientKey::from(head.client);
-        let is_limited = self.clients.is_used_up(client);
-        let unverified = |reason| self.refuse_unverified(client, is_limited, reason);
+        let clients = Arc::clone(&trace.snapshot.clients);
+        let is_limited = clients.is_used_up(client);
+        let unverified = |reason| refuse_unverified(&clients, client, is_limited, reason);
         let screened = match route.lacks_path_secret(&head) {
             true => Err(Unverified::MissingCredential),
             false => route.config.provider.screen(&head),
@@ -191,7 +187,7 @@ impl Gate {
             bytes,
             share,
             unverified: unverified_share,
-        } = self.read_body(body, &route, client, is_limited).await?;
+        } = self.read_body(body, &route, &clients, client).await?;
         trace.body_bytes = bytes.len();
         if bytes.is_empty() && route.config.provider.kind().needs_body {
             return Err(unverified(Unverified::Empty));
@@ -218,11 +214,11 @@ impl Gate {
         &self,
         body: Incoming,
         route: &Route,
+        clients: &ClientLimiter,
         client: ClientKey,
-        is_limited: bool,
     ) -> Result<ReadBody, Ending> {
         let max = route.config.max_body;
-        let read = match is_limited {
+        let read = match clients.is_used_up(client) {
             false => {
                 let limit = self.limits.body_time;
                 self.bodies.read(body, client, max, limit).await
@@ -234,11 +230,10 @@ impl Gate {
                 match tokio::time::timeout(lane::WAIT, &mut reading).await {
                     Ok(read) => read,
                     Err(_) => {
-                        let _place = self
-                            .clients
+                        let _place = clients
                             .enter_lane(client)
                             .await
-                            .ok_or_else(|| self.client_limited(client).closing())?;
+                            .ok_or_else(|| client_limited(clients, client).closing())?;
                         reading.await
                     }
                 }
@@ -247,7 +242,7 @@ impl Gate {
         read.map_err(|error| {
             // A body that never becomes one costs memory and time like one that cannot be verified.
             if error.is_the_senders() {
-                self.clients.charge(client);
+                clients.charge(client);
             }
             body_refused(error).closing()
         })
@@ -293,24 +288,6 @@ impl Gate {
             Cleaned::Deliver(event, claim) => self.deliver(trace, &route, event, claim).await,
             Cleaned::Bury(event, claim) => self.bury(&route, event, claim).await,
         }
-    }
-
-    fn refuse_unverified(&self, client: ClientKey, is_limited: bool, reason: Unverified) -> Ending {
-        self.clients.charge(client);
-        match (is_limited, reason.is_malformed()) {
-            (true, _) => self.client_limited(client),
-            (false, true) => Ending::of(Outcome::Malformed(Malformed::Request)),
-            (false, false) => Ending::of(Outcome::Unauthentic),
-        }
-        .because(reason.label())
-    }
-
-    fn client_limited(&self, client: ClientKey) -> Ending {
-        let standing = self.clients.standing(client);
-        let mut ending = Ending::of(Outcome::ClientLimited);
-        ending.retry_after = Some(standing.next_in);
-        ending.standing = Some(standing);
-        ending
     }
 
     /// An authentic request is there, whatever becomes of it.
@@ -451,6 +428,29 @@ impl Gate {
         );
         Ending::of(Outcome::Overloaded).into_response(request_id, None, self.clock.now())
     }
+}
+
+fn refuse_unverified(
+    clients: &ClientLimiter,
+    client: ClientKey,
+    is_limited: bool,
+    reason: Unverified,
+) -> Ending {
+    clients.charge(client);
+    match (is_limited, reason.is_malformed()) {
+        (true, _) => client_limited(clients, client),
+        (false, true) => Ending::of(Outcome::Malformed(Malformed::Request)),
+        (false, false) => Ending::of(Outcome::Unauthentic),
+    }
+    .because(reason.label())
+}
+
+fn client_limited(clients: &ClientLimiter, client: ClientKey) -> Ending {
+    let standing = clients.standing(client);
+    let mut ending = Ending::of(Outcome::ClientLimited);
+    ending.retry_after = Some(standing.next_in);
+    ending.standing = Some(standing);
+    ending
 }
 
 fn body_refused(error: BodyError) -> Ending {

@@ -88,7 +88,7 @@ struct Shelf {
 impl Scene {
     /// The present one.
     pub fn of(gate: &Gate) -> Self {
-        Self::new(&gate.routes.load(), &*gate.queue)
+        Self::new(&gate.snapshot.load().routes, &*gate.queue)
     }
 
     fn new(routes: &Routes, queue: &dyn Queue) -> Self {

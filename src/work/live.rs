@@ -321,7 +321,7 @@ impl Gate {
             at,
             is_replay: false,
         };
-        let attempted = self.forwarder.attempt(event, attempt).await;
+        let attempted = trace.snapshot.forwarder.attempt(event, attempt).await;
         let took = started.elapsed();
         self.note_attempt(route, &attempted, took);
         if let Some(fields) = &mut trace.event {

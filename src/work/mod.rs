@@ -15,3 +15,4 @@ pub mod live;
 pub mod replay;
 pub mod routes;
 pub mod running;
+pub mod snapshot;

@@ -156,7 +156,7 @@ impl Admin {
         metrics.store_faults.set(whole(figures.faults));
         metrics.clock_suspect.set(i64::from(figures.clock_suspect));
         metrics.log_lines_dropped.set(whole(gate.log.dropped()));
-        for route in gate.routes.load().iter() {
+        for route in gate.snapshot.load().routes.iter() {
             route.metrics.refresh(gate.clock.elapsed());
         }
         let shelves = overview::of(gate);

@@ -35,10 +35,10 @@ pub struct Shelf {
 /// Every shelf: the routes' in the order of the configuration, then those whose route is gone or has another
 /// provider now. From memory.
 pub fn of(gate: &Gate) -> Vec<Shelf> {
-    let routes = gate.routes.load();
+    let snapshot = gate.snapshot.load();
     let mut counts = gate.queue.counts();
     let mut shelves = Vec::new();
-    for route in routes.iter() {
+    for route in snapshot.routes.iter() {
         let place = counts.iter().position(|counts| counts.shelf == route.shelf);
         let counts = place.map(|place| counts.swap_remove(place));
         shelves.push(shelf(gate, Some(Arc::clone(route)), counts));

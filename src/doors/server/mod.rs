@@ -168,8 +168,8 @@ impl Server {
     /// A place for a connection of `peer`, unless it has too many already.
     fn place(&self, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
         let peer = peer.to_canonical();
-        let is_proxy = self
-            .gate
+        let snapshot = self.gate.snapshot.load();
+        let is_proxy = snapshot
             .trusted_proxies
             .iter()
             .any(|net| net.contains(&peer));

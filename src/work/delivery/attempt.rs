@@ -74,7 +74,8 @@ impl Delivery {
             at,
             is_replay: info.replayed_at.is_some(),
         };
-        let attempted = self.gate.forwarder.attempt(&event, attempt).await;
+        let forwarder = self.gate.snapshot.load().forwarder.clone();
+        let attempted = forwarder.attempt(&event, attempt).await;
         let took = started.elapsed();
         drop(place);
         self.route.wake.notify_one();

@@ -241,7 +241,7 @@ impl Replays {
 
     /// Has the workers look at what was queued.
     pub fn wake_workers(&self) {
-        for route in self.gate.routes.load().iter() {
+        for route in self.gate.snapshot.load().routes.iter() {
             route.wake.notify_one();
         }
     }
@@ -249,8 +249,8 @@ impl Replays {
     /// The pace of the route that is asked for, where it has one.
     fn usual_rate(&self, filter: &Filter) -> Rate {
         let name = filter.route.as_deref();
-        let routes = self.gate.routes.load();
-        let mut routes = routes.iter();
+        let snapshot = self.gate.snapshot.load();
+        let mut routes = snapshot.routes.iter();
         let route = routes.find(|route| Some(&*route.config.name) == name);
         let quota = route.and_then(|route| route.config.quota);
         quota.map_or(RATE_DEFAULT, |quota| Rate {
