@@ -82,6 +82,7 @@ async fn gateway<S: Store + Queue>(store: Arc<S>, mode: &str, clock: Arc<dyn Clo
         log,
         metrics: Arc::new(Metrics::new()),
         limits: Limits::default(),
+        source: None,
     };
     Gateway::start(config, parts).await.expect("a gateway")
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::doors::admin::Admin;
 use crate::doors::admin::access::Access;
+use crate::doors::reload::{Fixed, Reloader};
 use crate::doors::sentinel;
 use crate::doors::server::{self, Server};
 use crate::keepers::ledger::Ledger;
@@ -21,10 +22,11 @@ use crate::keepers::recent::Recent;
 use crate::keepers::store::jobs::Queue;
 use crate::keepers::store::{Store, StoreError};
 use crate::rules::config::Config;
+use crate::rules::config::source::ConfigSource;
 use crate::words::limits::Limits;
 use crate::words::time::Clock;
 use crate::work::body::BodyBudget;
-use crate::work::delivery::Worker;
+use crate::work::delivery::crew::Crew;
 use crate::work::ingest::Gate;
 use crate::work::replay::Replays;
 use crate::work::routes::Ground;
@@ -34,6 +36,7 @@ use crate::work::snapshot::{NotWorking, Snapshot};
 /// A running gateway.
 pub struct Gateway {
     gate: Arc<Gate>,
+    reloader: Arc<Reloader>,
     listening: Vec<SocketAddr>,
     admin_listening: SocketAddr,
     stop: watch::Sender<bool>,
@@ -57,6 +60,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// How much and how long.
     pub limits: Limits,
+    /// Where the configuration can be read anew.
+    pub source: Option<Arc<dyn ConfigSource>>,
 }
 
 /// Why a gateway does not start.
@@ -85,6 +90,7 @@ impl Gateway {
             log,
             metrics,
             limits,
+            source,
         } = parts;
         let addresses = config.server.listen.clone();
         let admin_address = config.admin.listen;
@@ -102,6 +108,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             live_max: limits.live,
         };
+        let fixed = Fixed::of(&config);
         let snapshot = Snapshot::new(config, &ground, None).map_err(StartError::NotWorking)?;
         let recent = Recent::new(clock.now());
         let gate = Arc::new(Gate {
@@ -115,6 +122,7 @@ impl Gateway {
             log,
             metrics,
             recent,
+            replaced: watch::Sender::new(()),
         });
         let replays = load_replays(Arc::clone(&gate)).await?;
         let (stop, stopping) = watch::channel(false);
@@ -126,16 +134,24 @@ impl Gateway {
             servers.spawn(Arc::clone(&server).serve(listener, stopping.clone()));
         }
         let mut workers = JoinSet::new();
-        for route in gate.snapshot.load().routes.iter() {
-            let worker = Worker::new(Arc::clone(&gate), Arc::clone(route));
-            workers.spawn(worker.run(stopping.clone()));
-        }
+        workers.spawn(Crew::new(Arc::clone(&gate)).run(stopping.clone()));
         workers.spawn(Arc::clone(&replays).run(stopping.clone()));
-        let access = Access::new(token, admin_listening, Arc::clone(&gate.clock));
-        let admin = Admin::new(Arc::clone(&gate), replays, access, stopping);
+        let token = Arc::new(ArcSwapOption::new(token.map(Arc::new)));
+        let access = Access::new(Arc::clone(&token), admin_listening, Arc::clone(&gate.clock));
+        let reloader = Reloader::new(Arc::clone(&gate), ground, source, fixed, token);
+        let reloader = Arc::new(reloader);
+        workers.spawn(Arc::clone(&reloader).watch(stopping.clone()));
+        let admin = Admin::new(
+            Arc::clone(&gate),
+            replays,
+            access,
+            Arc::clone(&reloader),
+            stopping,
+        );
         Ok(Self {
             sentinel: tokio::spawn(sentinel::watch(Arc::clone(&gate))),
             gate,
+            reloader,
             listening,
             admin_listening,
             stop,
@@ -143,6 +159,11 @@ impl Gateway {
             workers,
             admin: tokio::spawn(admin.serve(admin_listener)),
         })
+    }
+
+    /// What reads its configuration anew.
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
     }
 
     /// The addresses that senders reach it at.

@@ -3,5 +3,6 @@
 pub mod admin;
 pub mod cli;
 pub mod gateway;
+pub mod reload;
 mod sentinel;
 pub mod server;

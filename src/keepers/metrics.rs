@@ -44,6 +44,8 @@ pub struct Metrics {
     queue_events: Family<Labels, Gauge>,
     queue_oldest: Family<Labels, Gauge>,
     breaker_open: Family<Labels, Gauge>,
+    reloads: Family<Labels, Counter>,
+    config_is_current: Gauge,
     unmatched: RequestCounters,
     /// From the complete head to the answer.
     pub request_seconds: Histogram,
@@ -182,12 +184,23 @@ impl Metrics {
             "breaker_open",
             "1 while the upstream is away and attempts are held back",
         );
+        let reloads = Family::default();
+        registry.register(
+            "config_reloads",
+            "Readings anew of the configuration",
+            reloads.clone(),
+        );
         let unmatched = RequestCounters::new(&requests, NO_ROUTE);
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
             gauge
         };
+        let config_is_current = gauge(
+            "config_is_current",
+            "0 after the configuration could not be read anew, so that the one before holds",
+        );
+        config_is_current.set(1);
         let store_up = gauge("store_up", "1 while the store can be used");
         let ledger_keys = gauge("ledger_keys", "Keys that the ledger remembers");
         let ledger_unwritten = gauge(
@@ -239,6 +252,8 @@ impl Metrics {
             queue_events,
             queue_oldest,
             breaker_open,
+            reloads,
+            config_is_current,
             unmatched,
             request_seconds,
             upstream_seconds,
@@ -314,6 +329,15 @@ impl Metrics {
         self.breaker_open
             .get_or_create_owned(&vec![("route", route.to_owned())])
             .set(i64::from(is_open));
+    }
+
+    /// Counts a reading anew of the configuration.
+    pub fn count_reload(&self, is_ok: bool) {
+        let result = if is_ok { "ok" } else { "failed" };
+        self.reloads
+            .get_or_create_owned(&vec![("result", result.to_owned())])
+            .inc();
+        self.config_is_current.set(i64::from(is_ok));
     }
 
     /// Counts a request that belongs to no route.

@@ -24,6 +24,11 @@ impl Busy {
         self.jobs().remove(&id);
     }
 
+    /// Nothing is attempted any more.
+    pub fn clear(&self) {
+        self.jobs().clear();
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.jobs().len()

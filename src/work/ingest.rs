@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::keepers::event::{Cleaned, Event, NotOurs, Verified};
@@ -64,6 +64,8 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     /// What happened lately and is stored nowhere.
     pub recent: Recent,
+    /// Told when another configuration took the place of the one before.
+    pub replaced: watch::Sender<()>,
 }
 
 /// What the guard of the connection found out about a request's head.

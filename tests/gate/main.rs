@@ -49,6 +49,9 @@ mod providers;
 /// The same event several times at once.
 mod races;
 
+/// The configuration read anew.
+mod reload;
+
 /// Stops, starts and kills.
 mod restart;
 

@@ -523,3 +523,30 @@ async fn killed_under_load_with_an_app_that_comes_and_goes_all_that_was_answered
         assert!(again <= kills * (8 + 16), "{mode}: {again} came again");
     }
 }
+
+#[tokio::test]
+async fn a_hangup_has_the_configuration_read_anew_and_ends_nothing() {
+    let app = App::willing().await;
+    let process = Process::before(app.address);
+    let child = process.start().await;
+    let answer = try_to_send(process.address, &event(1)).await.unwrap();
+    assert_eq!(answer.outcome(), "forwarded");
+    // The file is as it was: without the signal nobody would read it.
+    signal(&child, "-HUP");
+    let reloads = "passgate_config_reloads_total{result=\"ok\"} 1";
+    let looking = async {
+        loop {
+            let metrics = exchange(process.admin, &Request::get("/metrics").bytes()).await;
+            if metrics.is_some_and(|metrics| metrics.body.contains(reloads)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let followed = tokio::time::timeout(Duration::from_secs(10), looking).await;
+    assert!(followed.is_ok(), "the signal was not followed");
+    let again = try_to_send(process.address, &event(2)).await.unwrap();
+    assert_eq!(again.outcome(), "forwarded");
+    signal(&child, "-TERM");
+    assert!(ended(child).await.success());
+}

@@ -14,6 +14,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -35,7 +36,7 @@ const ATTEMPTS: Quota = Quota {
 
 /// What guards the admin API.
 pub struct Access {
-    token: Option<Presented>,
+    token: Arc<ArcSwapOption<Presented>>,
     is_local: bool,
     attempts: ClientLimiter,
 }
@@ -43,8 +44,12 @@ pub struct Access {
 // === impl Access ===
 
 impl Access {
-    /// The guard of a listener at this address.
-    pub fn new(token: Option<Presented>, listening: SocketAddr, clock: Arc<dyn Clock>) -> Self {
+    /// The guard of a listener at this address, with the token of the moment.
+    pub fn new(
+        token: Arc<ArcSwapOption<Presented>>,
+        listening: SocketAddr,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             token,
             is_local: listening.ip().is_loopback(),
@@ -57,7 +62,7 @@ impl Access {
     /// # Errors
     /// Why not.
     pub fn check(&self, head: &Parts, peer: IpAddr, has_body: bool) -> Result<(), Problem> {
-        match &self.token {
+        match &*self.token.load() {
             None if !self.is_local => Err(Problem::forbidden(
                 "Beyond loopback the admin API needs a token: set admin.token in the configuration.",
             )),
@@ -186,7 +191,7 @@ mod tests {
             Secret::new(token, Reference::new("env:TOKEN")).to_presented()
         });
         Access::new(
-            token,
+            Arc::new(ArcSwapOption::new(token.map(Arc::new))),
             listening.parse().unwrap(),
             Arc::new(SystemClock::new()),
         )

@@ -25,6 +25,7 @@ pub struct Problem {
     status: StatusCode,
     title: String,
     parameter: Option<String>,
+    more: Option<(&'static str, Vec<String>)>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -37,6 +38,7 @@ impl Problem {
             status,
             title: title.into(),
             parameter: None,
+            more: None,
             header: None,
         }
     }
@@ -50,6 +52,12 @@ impl Problem {
         );
         new.parameter = Some(name);
         new
+    }
+
+    /// The same with a list of what else there is to say.
+    pub fn with(mut self, name: &'static str, list: Vec<String>) -> Self {
+        self.more = Some((name, list));
+        self
     }
 
     /// There is no such thing.
@@ -96,6 +104,9 @@ impl Problem {
         let mut body = json!({ "title": self.title, "status": self.status.as_u16() });
         if let (Some(name), Some(fields)) = (self.parameter, body.as_object_mut()) {
             fields.insert("parameter".to_owned(), name.into());
+        }
+        if let (Some((name, list)), Some(fields)) = (self.more, body.as_object_mut()) {
+            fields.insert(name.to_owned(), list.into());
         }
         let mut answer = answer(
             self.status,

@@ -27,6 +27,8 @@ pub enum Resource<'a> {
     Rejections,
     /// `routes`
     Routes,
+    /// `reload`
+    Reload,
 }
 
 /// The resource at `path`. Nothing is decoded or normalised: no id needs it.
@@ -46,6 +48,7 @@ pub fn find(path: &str) -> Result<Resource<'_>, Problem> {
         Some(["replays", id]) => Resource::Replay(id),
         Some(["rejections"]) => Resource::Rejections,
         Some(["routes"]) => Resource::Routes,
+        Some(["reload"]) => Resource::Reload,
         Some(_) | None => return Err(Problem::not_found("There is nothing here.")),
     })
 }
@@ -61,7 +64,7 @@ pub fn check_method(resource: Resource<'_>, method: &Method) -> Result<(), Probl
         | Resource::EventBody(_)
         | Resource::Rejections
         | Resource::Routes => "GET, HEAD",
-        Resource::EventReplay(_) => "POST",
+        Resource::EventReplay(_) | Resource::Reload => "POST",
         Resource::Replays => "GET, HEAD, POST",
         Resource::Replay(_) => "GET, HEAD, DELETE",
     };
@@ -98,6 +101,7 @@ impl Admin {
             Resource::Replay(id) => self.show_replay(id, query),
             Resource::Rejections => self.rejections(query),
             Resource::Routes => self.routes(query),
+            Resource::Reload => self.reload(query, peer).await,
         }
     }
 }
@@ -140,6 +144,7 @@ mod tests {
         for (resource, methods) in [
             (Resource::Events, &["GET", "HEAD"][..]),
             (Resource::EventReplay(""), &["POST"]),
+            (Resource::Reload, &["POST"]),
             (Resource::Replays, &["GET", "HEAD", "POST"]),
             (Resource::Replay(""), &["GET", "HEAD", "DELETE"]),
         ] {

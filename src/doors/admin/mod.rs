@@ -13,6 +13,7 @@ mod events;
 mod overview;
 mod parameters;
 mod rejections;
+mod reload;
 mod replays;
 
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::doors::admin::access::Access;
 use crate::doors::admin::answer::{Answer, Problem, answer, json_with};
+use crate::doors::reload::Reloader;
 use crate::keepers::log::Level;
 use crate::keepers::store::{Health, StoreError};
 use crate::work::ingest::Gate;
@@ -46,6 +48,7 @@ pub struct Admin {
     gate: Arc<Gate>,
     replays: Arc<Replays>,
     access: Access,
+    reloader: Arc<Reloader>,
     draining: watch::Receiver<bool>,
 }
 
@@ -57,12 +60,14 @@ impl Admin {
         gate: Arc<Gate>,
         replays: Arc<Replays>,
         access: Access,
+        reloader: Arc<Reloader>,
         draining: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             gate,
             replays,
             access,
+            reloader,
             draining,
         })
     }

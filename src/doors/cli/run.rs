@@ -1,6 +1,7 @@
 //! `passgate run`: a configuration becomes a gateway that serves until it is told to stop.
 //!
-//! SIGTERM and SIGINT drain: nothing that was answered is lost. A second one ends the wait.
+//! SIGTERM and SIGINT drain: nothing that was answered is lost. A second one ends the wait. SIGHUP has the
+//! configuration read anew.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -12,19 +13,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::doors::cli::terminal::{complain, complain_all};
 use crate::doors::cli::{CONFIGURATION, DONE, REFUSED};
 use crate::doors::gateway::{Gateway, Parts};
+use crate::doors::reload::Reloader;
 use crate::keepers::log::{Format, Level, Log};
 use crate::keepers::metrics::Metrics;
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::tuning::{Options, Tuning};
-use crate::rules::config::surroundings::Surroundings;
-use crate::rules::config::{Config, file};
+use crate::rules::config::Config;
+use crate::rules::config::source::{ConfigSource, FileSource};
 use crate::rules::reader::remark::listing;
 use crate::words::limits::Limits;
 use crate::words::time::{Clock, SystemClock};
 
 /// Runs until a signal, and gives the exit code.
 pub fn run(path: &Path) -> ExitCode {
-    let config = match file::load(path, Some(&Surroundings)) {
+    let source = FileSource::new(path);
+    let config = match source.read() {
         Ok((config, warnings)) => {
             complain_all(&listing(path, &warnings));
             config
@@ -34,7 +37,7 @@ pub fn run(path: &Path) -> ExitCode {
             return ExitCode::from(CONFIGURATION);
         }
     };
-    match serve(config) {
+    match serve(config, Arc::new(source)) {
         Ok(()) => ExitCode::from(DONE),
         Err(reason) => {
             complain(&reason);
@@ -70,7 +73,7 @@ pub fn open_store(
     .map_err(|error| format!("the store {} cannot be opened: {error}", path.display()))
 }
 
-fn serve(config: Config) -> Result<(), String> {
+fn serve(config: Config, source: Arc<dyn ConfigSource>) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let format = match io::stdout().is_terminal() {
         true => Format::Pretty,
@@ -101,6 +104,7 @@ fn serve(config: Config) -> Result<(), String> {
         log: log.clone(),
         metrics,
         limits: Limits::default(),
+        source: Some(source),
     };
     let served = runtime.block_on(until_told(config, parts));
     // Whatever still runs has been waited for as long as it may take.
@@ -136,10 +140,10 @@ async fn until_told(config: Config, parts: Parts) -> Result<(), String> {
             ("version", &env!("CARGO_PKG_VERSION")),
         ],
     );
-    signals.told_to_stop(&log).await;
+    signals.told_to_stop(Some(gateway.reloader())).await;
     log.say(Level::Info, "passgate is draining", &[]);
     gateway
-        .stop(async move { signals.told_to_stop(&log).await })
+        .stop(async move { signals.told_to_stop(None).await })
         .await;
     Ok(())
 }
@@ -159,17 +163,20 @@ impl Signals {
         })
     }
 
-    async fn told_to_stop(&mut self, log: &Log) {
+    /// Until then SIGHUP has the configuration read anew, where there is a reloader; it ends nothing, so that a
+    /// closed terminal does not either.
+    async fn told_to_stop(&mut self, reloader: Option<&Arc<Reloader>>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                // A closed terminal must not end a gateway, and neither must a hopeful `kill -HUP`.
-                _ = self.hangup.recv() => log.say(
-                    Level::Warn,
-                    "SIGHUP changes nothing: this version reads its configuration at the start only",
-                    &[],
-                ),
+                _ = self.hangup.recv() => {
+                    if let Some(reloader) = reloader {
+                        // It tells of its end itself, and a signal to stop does not wait for it.
+                        let reloader = Arc::clone(reloader);
+                        tokio::spawn(async move { reloader.reload().await });
+                    }
+                }
             }
         }
     }

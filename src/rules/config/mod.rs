@@ -4,6 +4,7 @@
 //! `config.toml.example`, which a test holds in step with this module.
 
 pub mod file;
+pub mod source;
 pub mod surroundings;
 
 mod across;

@@ -9,6 +9,8 @@
 //! the quota last; an app that asked for rest is left alone. Its result ends with the number of the attempt it belongs to, so that a late one changes
 //! nothing.
 
+pub mod crew;
+
 mod attempt;
 mod hurry;
 mod outage;
@@ -78,10 +80,16 @@ impl Worker {
         }
     }
 
-    /// Delivers until told to stop; then what is in flight ends, and the rest stays queued.
+    /// Delivers until told to stop, or until its route is gone; then what is in flight ends, and the rest stays
+    /// queued.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
-            let nap = self.start_what_may().await.clamp(NAP_MIN, NAP_MAX);
+            let nap = match self.follow_route() {
+                true => self.start_what_may().await.clamp(NAP_MIN, NAP_MAX),
+                false if self.tasks.is_empty() => break,
+                // It may be back before what is in flight has ended.
+                false => NAP_MAX,
+            };
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 () = self.route.wake.notified() => {}
@@ -92,6 +100,30 @@ impl Worker {
         while let Some(ended) = self.tasks.join_next_with_id().await {
             self.ended(ended);
         }
+    }
+
+    /// Takes the route as it is configured now; `false` if it is gone.
+    fn follow_route(&mut self) -> bool {
+        let snapshot = self.gate.snapshot.load();
+        let Some(route) = snapshot.routes.of_shelf(self.route.shelf) else {
+            return false;
+        };
+        if Arc::ptr_eq(route, &self.route) {
+            return true;
+        }
+        let before = std::mem::replace(&mut self.route, Arc::clone(route));
+        let places = route.config.queue.max_in_flight;
+        if places != before.config.queue.max_in_flight {
+            // Those that are taken are given back to the ones before.
+            self.places = Arc::new(Semaphore::new(places));
+        }
+        if !Arc::ptr_eq(&route.breaker, &before.breaker) {
+            // Another app: what the one before was away for may be due at this one.
+            self.closings = route.breaker.closings();
+            self.ready.clear();
+            self.hurry.begin();
+        }
+        true
     }
 
     /// Starts every attempt that may be made now; gives back how long to wait before looking again.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use passgate::keepers::store::jobs::Queue;
 use passgate::keepers::store::memory::Memory;
 use passgate::keepers::store::tuning::{Options, Tuning};
 use passgate::rules::config::Config;
+use passgate::rules::config::source::{ConfigSource, FileSource};
 use passgate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
 use passgate::words::limits::Limits;
 use zeroize::Zeroizing;
@@ -50,6 +51,7 @@ pub struct Setup {
     clock: Arc<HandClock>,
     store: Option<(Arc<dyn Store>, Arc<dyn Queue>)>,
     limits: Limits,
+    file: Option<PathBuf>,
 }
 
 /// The lines of a log.
@@ -80,6 +82,15 @@ impl Setup {
             clock: Arc::new(HandClock::new()),
             store: None,
             limits: Limits::default(),
+            file: None,
+        }
+    }
+
+    /// The configuration in this file, which may change; it names its listeners itself.
+    pub fn from_file(app: App, file: &Path) -> Self {
+        Self {
+            file: Some(file.to_owned()),
+            ..Self::config(app, "")
         }
     }
 
@@ -110,12 +121,23 @@ impl Setup {
 
     /// Starts the gateway.
     pub async fn start(self) -> Gate {
-        let config = format!("{}\n", self.config);
-        let read = Config::read(&config, Path::new("test.toml"), Some(&TestSecrets));
+        let source = self
+            .file
+            .as_deref()
+            .map(|file| Arc::new(FileSource::with(file, TestSecrets)));
+        let read = match &source {
+            Some(source) => source.read(),
+            None => {
+                let text = format!("{}\n", self.config);
+                Config::read(&text, Path::new("test.toml"), Some(&TestSecrets))
+            }
+        };
         let (mut config, _) =
             read.unwrap_or_else(|mistakes| panic!("{mistakes:#?}\nin {}", self.config));
-        config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        config.admin.listen = "127.0.0.1:0".parse().unwrap();
+        if source.is_none() {
+            config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
+            config.admin.listen = "127.0.0.1:0".parse().unwrap();
+        }
         let (store, queue, folder): (Arc<dyn Store>, Arc<dyn Queue>, _) = match self.store {
             Some((store, queue)) => (store, queue, None),
             None => {
@@ -133,6 +155,7 @@ impl Setup {
             log: log.clone(),
             metrics: Arc::new(Metrics::new()),
             limits: self.limits,
+            source: source.map(|source| source as Arc<dyn ConfigSource>),
         };
         let gateway = Gateway::start(config, parts).await.unwrap();
         Gate {

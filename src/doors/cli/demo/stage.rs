@@ -206,6 +206,7 @@ impl Stage {
             log,
             metrics,
             limits: Limits::default(),
+            source: None,
         };
         let gateway = Gateway::start(config, parts)
             .await
