@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use passgate::doors::gateway::{Gateway, Parts};
+use passgate::doors::listener::passed::Passed;
 use passgate::keepers::log::{Format, Log};
 use passgate::keepers::metrics::Metrics;
 use passgate::keepers::store::Store;
@@ -72,8 +73,8 @@ async fn gateway<S: Store + Queue>(store: Arc<S>, mode: &str, clock: Arc<dyn Clo
     );
     let read = Config::read(&text, Path::new("bench.toml"), Some(&BenchSecrets));
     let (mut config, _) = read.expect("a right configuration");
-    config.server.listen = vec![([127, 0, 0, 1], 0).into()];
-    config.admin.listen = ([127, 0, 0, 1], 0).into();
+    config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()];
+    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()];
     let log = Log::new(Box::new(std::io::sink()), Format::Json, Arc::clone(&clock)).expect("a log");
     let parts = Parts {
         store: store.clone(),
@@ -83,6 +84,7 @@ async fn gateway<S: Store + Queue>(store: Arc<S>, mode: &str, clock: Arc<dyn Clo
         metrics: Arc::new(Metrics::new()),
         limits: Limits::default(),
         source: None,
+        passed: Passed::default(),
     };
     Gateway::start(config, parts).await.expect("a gateway")
 }
@@ -150,7 +152,7 @@ fn gate(criterion: &mut Criterion) {
         ),
     ];
     for (name, gateway) in &gateways {
-        let to = gateway.listening()[0];
+        let to = gateway.listening()[0].tcp().expect("an address");
         group.bench_function(*name, |bencher| {
             bencher.iter_custom(|count| {
                 let now = clock.now().to_rfc3339();

@@ -1,20 +1,19 @@
 //! The wiring: a checked configuration becomes a running gateway, and a running gateway comes to its end.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::doors::admin::Admin;
 use crate::doors::admin::access::Access;
+use crate::doors::listener::passed::Passed;
+use crate::doors::listener::{BindError, Listener, bind_all};
 use crate::doors::reload::{Fixed, Reloader};
 use crate::doors::sentinel;
-use crate::doors::server::{self, Server};
+use crate::doors::server::Server;
 use crate::keepers::ledger::Ledger;
 use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
@@ -22,6 +21,8 @@ use crate::keepers::recent::Recent;
 use crate::keepers::store::jobs::Queue;
 use crate::keepers::store::{Store, StoreError};
 use crate::rules::config::Config;
+use crate::rules::config::drain::Drain;
+use crate::rules::config::listen::Listen;
 use crate::rules::config::source::ConfigSource;
 use crate::words::limits::Limits;
 use crate::words::time::Clock;
@@ -37,12 +38,16 @@ use crate::work::snapshot::{NotWorking, Snapshot};
 pub struct Gateway {
     gate: Arc<Gate>,
     reloader: Arc<Reloader>,
-    listening: Vec<SocketAddr>,
-    admin_listening: SocketAddr,
+    listening: Vec<Listen>,
+    admin_listening: Vec<Listen>,
+    /// The end is near: whoever asks is told, and everything still works.
+    draining: watch::Sender<bool>,
+    /// The end has come: nothing new is begun.
     stop: watch::Sender<bool>,
+    drain: Drain,
     servers: JoinSet<()>,
     workers: JoinSet<()>,
-    admin: tokio::task::JoinHandle<()>,
+    admins: JoinSet<()>,
     sentinel: tokio::task::JoinHandle<()>,
 }
 
@@ -62,13 +67,15 @@ pub struct Parts {
     pub limits: Limits,
     /// Where the configuration can be read anew.
     pub source: Option<Arc<dyn ConfigSource>>,
+    /// The sockets that the service manager passed on.
+    pub passed: Passed,
 }
 
 /// Why a gateway does not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// An address cannot be bound.
-    Bind(SocketAddr, io::Error),
+    /// A place cannot be listened at.
+    Bind(BindError),
     /// The store cannot be read.
     Store(StoreError),
     /// The configuration cannot be put to work.
@@ -91,14 +98,15 @@ impl Gateway {
             metrics,
             limits,
             source,
+            mut passed,
         } = parts;
-        let addresses = config.server.listen.clone();
-        let admin_address = config.admin.listen;
-        let listeners = addresses
-            .iter()
-            .map(|address| bind(*address))
-            .collect::<Result<Vec<_>, _>>()?;
-        let (admin_listener, admin_listening) = bind(admin_address)?;
+        let mode = config.server.socket_mode;
+        let listeners =
+            bind_all(&config.server.listen, mode, &mut passed).map_err(StartError::Bind)?;
+        let mode = config.admin.socket_mode;
+        let admin_listeners =
+            bind_all(&config.admin.listen, mode, &mut passed).map_err(StartError::Bind)?;
+        let drain = config.server.drain;
         let ledger = Ledger::new(store, Arc::clone(&clock));
         let token = config.admin.token.clone();
         let ground = Ground {
@@ -111,6 +119,7 @@ impl Gateway {
         let fixed = Fixed::of(&config);
         let snapshot = Snapshot::new(config, &ground, None).map_err(StartError::NotWorking)?;
         let recent = Recent::new(clock.now());
+        let (draining, is_draining) = watch::channel(false);
         let gate = Arc::new(Gate {
             snapshot: ArcSwap::from_pointee(snapshot),
             ledger,
@@ -123,41 +132,55 @@ impl Gateway {
             metrics,
             recent,
             replaced: watch::Sender::new(()),
+            draining: is_draining.clone(),
         });
         let replays = load_replays(Arc::clone(&gate)).await?;
         let (stop, stopping) = watch::channel(false);
         let server = Server::new(Arc::clone(&gate));
         let mut servers = JoinSet::new();
-        let mut listening = Vec::new();
-        for (listener, address) in listeners {
-            listening.push(address);
+        let listening = places(&listeners);
+        for listener in listeners {
             servers.spawn(Arc::clone(&server).serve(listener, stopping.clone()));
         }
         let mut workers = JoinSet::new();
         workers.spawn(Crew::new(Arc::clone(&gate)).run(stopping.clone()));
         workers.spawn(Arc::clone(&replays).run(stopping.clone()));
         let token = Arc::new(ArcSwapOption::new(token.map(Arc::new)));
-        let access = Access::new(Arc::clone(&token), admin_listening, Arc::clone(&gate.clock));
+        let access = Access::new(Arc::clone(&token), Arc::clone(&gate.clock));
         let reloader = Reloader::new(Arc::clone(&gate), ground, source, fixed, token);
         let reloader = Arc::new(reloader);
-        workers.spawn(Arc::clone(&reloader).watch(stopping.clone()));
+        workers.spawn(Arc::clone(&reloader).watch(stopping));
         let admin = Admin::new(
             Arc::clone(&gate),
             replays,
             access,
             Arc::clone(&reloader),
-            stopping,
+            is_draining,
         );
+        let admin_listening = places(&admin_listeners);
+        let mut admins = JoinSet::new();
+        for listener in admin_listeners {
+            admins.spawn(Arc::clone(&admin).serve(listener));
+        }
+        for name in passed.names() {
+            gate.log.say(
+                Level::Warn,
+                "the service manager passed a socket on that no `listen` names; it is not served",
+                &[("name", &name)],
+            );
+        }
         Ok(Self {
             sentinel: tokio::spawn(sentinel::watch(Arc::clone(&gate))),
             gate,
             reloader,
             listening,
             admin_listening,
+            draining,
             stop,
+            drain,
             servers,
             workers,
-            admin: tokio::spawn(admin.serve(admin_listener)),
+            admins,
         })
     }
 
@@ -166,20 +189,31 @@ impl Gateway {
         &self.reloader
     }
 
-    /// The addresses that senders reach it at.
-    pub fn listening(&self) -> &[SocketAddr] {
+    /// Where senders reach it.
+    pub fn listening(&self) -> &[Listen] {
         &self.listening
     }
 
-    /// The address that the operator reaches it at.
-    pub fn admin_listening(&self) -> SocketAddr {
-        self.admin_listening
+    /// Where the operator reaches it.
+    pub fn admin_listening(&self) -> &[Listen] {
+        &self.admin_listening
     }
 
-    /// Drains: takes no new connections, lets what is in flight end, and closes the store. `hurry` ends the
-    /// wait early.
+    /// The store that it stands on.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.gate.ledger.store()
+    }
+
+    /// Drains. At once readiness turns red and every answer closes its connection; after the delay no new
+    /// connections are taken, what is in flight ends, and the store is closed. `hurry` ends the wait early.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
+        tokio::pin!(hurry);
         // Everybody who could have gone away by now has.
+        let _ = self.draining.send(true);
+        let is_hurried = tokio::select! {
+            () = &mut hurry => true,
+            () = tokio::time::sleep(self.drain.delay) => false,
+        };
         let _ = self.stop.send(true);
         let drained = async {
             while self.servers.join_next().await.is_some() {}
@@ -187,11 +221,15 @@ impl Gateway {
             self.gate.running.ended().await;
             while self.workers.join_next().await.is_some() {}
         };
-        // No request takes longer than the time for a whole one.
+        let hurried = async {
+            if !is_hurried {
+                hurry.await;
+            }
+        };
         let is_drained = tokio::select! {
             () = drained => true,
-            () = hurry => false,
-            () = tokio::time::sleep(self.gate.limits.request_time) => false,
+            () = hurried => false,
+            () = tokio::time::sleep(self.drain.timeout) => false,
         };
         if !is_drained {
             self.gate.log.say(
@@ -202,7 +240,7 @@ impl Gateway {
         }
         self.servers.shutdown().await;
         self.workers.shutdown().await;
-        self.admin.abort();
+        self.admins.shutdown().await;
         self.sentinel.abort();
         let store = Arc::clone(self.gate.ledger.store());
         // Closing waits for the disk.
@@ -217,12 +255,9 @@ async fn load_replays(gate: Arc<Gate>) -> Result<Arc<Replays>, StartError> {
     loaded.map_err(StartError::Store)
 }
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listener = server::bind(address).map_err(|error| StartError::Bind(address, error))?;
-    let bound = listener
-        .local_addr()
-        .map_err(|error| StartError::Bind(address, error))?;
-    Ok((listener, bound))
+fn places(listeners: &[Listener]) -> Vec<Listen> {
+    let places = listeners.iter().map(Listener::place);
+    places.cloned().collect()
 }
 
 // === impl StartError ===
@@ -230,7 +265,7 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Bind(error) => error.fmt(f),
             Self::Store(error) => write!(f, "the store cannot be used: {error}"),
             Self::NotWorking(error) => error.fmt(f),
         }

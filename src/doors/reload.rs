@@ -5,8 +5,6 @@
 //! and is told. What only a restart can change is named, and the rest takes effect.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,14 +35,9 @@ pub struct Reloader {
     turn: Mutex<()>,
 }
 
-/// What a running gateway keeps until it is started again.
+/// What a running gateway keeps until it is started again: keys, and what they said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fixed {
-    listen: Vec<SocketAddr>,
-    admin_listen: SocketAddr,
-    store_path: PathBuf,
-    store_reserve: u64,
-}
+pub struct Fixed([(&'static str, String); 8]);
 
 /// The configuration was read anew and holds.
 #[derive(Debug)]
@@ -193,23 +186,31 @@ impl Reloader {
 impl Fixed {
     /// What a gateway with this configuration keeps.
     pub fn of(config: &Config) -> Self {
-        Self {
-            listen: config.server.listen.clone(),
-            admin_listen: config.admin.listen,
-            store_path: config.store.path.clone(),
-            store_reserve: config.store.reserve,
-        }
+        let Config {
+            server,
+            admin,
+            store,
+            ..
+        } = config;
+        Self([
+            ("server.listen", format!("{:?}", server.listen)),
+            ("server.socket_mode", format!("{:?}", server.socket_mode)),
+            ("server.drain_delay", format!("{:?}", server.drain.delay)),
+            (
+                "server.drain_timeout",
+                format!("{:?}", server.drain.timeout),
+            ),
+            ("admin.listen", format!("{:?}", admin.listen)),
+            ("admin.socket_mode", format!("{:?}", admin.socket_mode)),
+            ("store.path", format!("{:?}", store.path)),
+            ("store.reserve", format!("{:?}", store.reserve)),
+        ])
     }
 
     fn differences(&self, new: &Self) -> Vec<&'static str> {
-        let keys = [
-            ("server.listen", self.listen != new.listen),
-            ("admin.listen", self.admin_listen != new.admin_listen),
-            ("store.path", self.store_path != new.store_path),
-            ("store.reserve", self.store_reserve != new.store_reserve),
-        ];
-        let changed = keys.into_iter().filter(|(_, differs)| *differs);
-        changed.map(|(key, _)| key).collect()
+        let both = self.0.iter().zip(&new.0);
+        let changed = both.filter(|(old, new)| old != new);
+        changed.map(|((key, _), _)| *key).collect()
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Gate {
     pub recent: Recent,
     /// Told when another configuration took the place of the one before.
     pub replaced: watch::Sender<()>,
+    /// The gateway is about to end, so connections shall not be kept.
+    pub draining: watch::Receiver<bool>,
 }
 
 /// What the guard of the connection found out about a request's head.
@@ -332,7 +334,7 @@ impl Gate {
     fn finish(&self, mut trace: Trace, mut ending: Ending) -> Response<Full<Bytes>> {
         let outcome = ending.outcome;
         let took = trace.started.elapsed();
-        ending.closes |= trace.closes;
+        ending.closes |= trace.closes || *self.draining.borrow();
         self.metrics.request_seconds.observe(took.as_secs_f64());
         match &trace.route {
             Some(route) => {

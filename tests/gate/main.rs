@@ -55,8 +55,19 @@ mod reload;
 /// Stops, starts and kills.
 mod restart;
 
+/// One process after the other on one store.
+mod handover;
 /// Events without a route, until it is back.
 mod parked;
+
+/// Unix sockets, and sockets that a service manager passes on.
+mod listeners;
+
+/// The end: who is told of it, who is still served, and when it is over.
+mod drain;
+
+/// What the process tells a service manager, and what it asks of the system.
+mod service;
 
 /// The operator's side: what is listed, who may ask, and what is sent again.
 mod admin;

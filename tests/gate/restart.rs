@@ -3,117 +3,18 @@
 //! `PASSGATE_KILLS` sets how often the process is killed under load.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::support::app::{App, Reply};
 use crate::support::clock::HandClock;
 use crate::support::gate::{Gate, Setup, open_store};
-use crate::support::sender::{Answer, Request, SECRET, Session, card_event, event_at, exchange};
-
-/// The gateway as its users run it.
-struct Process {
-    folder: tempfile::TempDir,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-/// It may take this long to be ready; in a release build it takes a small part of it.
-const READY_TIME: Duration = Duration::from_secs(10);
-
-// === impl Process ===
-
-impl Process {
-    /// Writes its configuration; nothing runs yet.
-    fn before(app: SocketAddr) -> Self {
-        Self::with(app, "")
-    }
-
-    /// The same with `more` lines in its route.
-    fn with(app: SocketAddr, more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (address, admin) = (free_address(), free_address());
-        let config = format!(
-            "[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://{app}/events\"\n{more}\n"
-        );
-        std::fs::write(folder.path().join("config.toml"), config).unwrap();
-        Self {
-            folder,
-            address,
-            admin,
-        }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("config.toml")
-    }
-
-    fn command(&self, config: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_passgate"));
-        command
-            .args(["run", "--config"])
-            .arg(config)
-            .env("WALLETWERK_SECRET", SECRET)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        command
-    }
-
-    /// Starts it and waits until it is ready.
-    async fn start(&self) -> Child {
-        let began = Instant::now();
-        let mut child = self.command(&self.config()).spawn().unwrap();
-        while !self.is_ready().await {
-            assert_eq!(
-                child.try_wait().unwrap(),
-                None,
-                "it ended instead of starting"
-            );
-            assert!(began.elapsed() < READY_TIME, "it is not ready");
-            // Between two looks at another process there is nothing to wait on.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        child
-    }
-
-    async fn is_ready(&self) -> bool {
-        let Ok(socket) = tokio::net::TcpStream::connect(self.admin).await else {
-            return false;
-        };
-        drop(socket);
-        let ready = exchange(self.admin, &Request::get("/readyz").bytes()).await;
-        ready.is_some_and(|answer| answer.status == 200)
-    }
-}
-
-/// An address outside of the range that outgoing connections take theirs from, so that nobody gets it
-/// while the process is down.
-fn free_address() -> SocketAddr {
-    loop {
-        let port = fastrand::u16(15_000..30_000);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
-    }
-}
-
-/// An event with the present for its time: a process has no clock set by hand.
-fn event(n: u64) -> Request {
-    let now = passgate::words::time::Clock::now(&passgate::words::time::SystemClock::new());
-    Request::walletwerk(
-        event_at("card.active", &now.to_rfc3339(), n),
-        &format!("d{n}"),
-    )
-}
+use crate::support::process::{Process, ended, event, signal};
+use crate::support::sender::{Answer, Request, Session, card_event};
 
 async fn try_to_send(to: SocketAddr, request: &Request) -> Option<Answer> {
     let mut socket = tokio::net::TcpStream::connect(to).await.ok()?;
@@ -121,19 +22,6 @@ async fn try_to_send(to: SocketAddr, request: &Request) -> Option<Answer> {
         .await
         .ok()?;
     crate::support::sender::read_answer(&mut socket, &mut Vec::new()).await
-}
-
-fn signal(child: &Child, name: &str) {
-    let id = child.id().unwrap().to_string();
-    let status = std::process::Command::new("kill")
-        .args([name, &id])
-        .status();
-    assert!(status.unwrap().success());
-}
-
-async fn ended(mut child: Child) -> ExitStatus {
-    let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
-    ended.expect("it ends").unwrap()
 }
 
 /// How often the app saw each event, by its idempotency key.
@@ -380,8 +268,14 @@ async fn an_event_that_was_at_the_app_when_it_was_killed_comes_once_more_and_und
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asked_to_end_under_load_it_loses_nothing_it_answered_and_exits_0() {
+    end_under_load("").await;
+    // Now new connections are taken for a while, and those that there are go on.
+    end_under_load("drain_delay = \"300ms\"").await;
+}
+
+async fn end_under_load(server: &str) {
     let app = App::willing().await;
-    let process = Process::before(app.address);
+    let process = Process::written(app.address, server, "", "");
     let sent: Arc<Sent> = Arc::default();
     let child = process.start().await;
     let mut senders = load(process.address, 0..1_000_000, &sent);
@@ -403,42 +297,6 @@ async fn asked_to_end_under_load_it_loses_nothing_it_answered_and_exits_0() {
         assert_eq!(sender.ask(request).await.outcome(), "duplicate");
     }
     assert_eq!(app.count(), answered.len());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_one_store_refuses_to_start_and_harms_nothing() {
-    let app = App::willing().await;
-    let process = Process::before(app.address);
-    let child = process.start().await;
-    assert_eq!(event(1).send(process.address).await.outcome(), "forwarded");
-    let text = std::fs::read_to_string(process.config()).unwrap();
-    let text = text
-        .replace(&process.address.to_string(), &free_address().to_string())
-        .replace(&process.admin.to_string(), &free_address().to_string());
-    let second = process.folder.path().join("second.toml");
-    std::fs::write(&second, text).unwrap();
-    let refused = process
-        .command(&second)
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .output();
-    let refused = tokio::time::timeout(Duration::from_secs(10), refused)
-        .await
-        .expect("it ends")
-        .unwrap();
-    assert!(!refused.status.success());
-    let said = [refused.stderr, refused.stdout].concat();
-    let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("passgate.redb"), "{said}");
-    assert!(said.contains("another process"), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    // The first goes on as if nothing had been.
-    let later = event(2);
-    assert_eq!(later.send(process.address).await.outcome(), "forwarded");
-    signal(&child, "-TERM");
-    assert!(ended(child).await.success());
-    let _child = process.start().await;
-    assert_eq!(later.send(process.address).await.outcome(), "duplicate");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -536,7 +394,9 @@ async fn a_hangup_has_the_configuration_read_anew_and_ends_nothing() {
     let reloads = "passgate_config_reloads_total{result=\"ok\"} 1";
     let looking = async {
         loop {
-            let metrics = exchange(process.admin, &Request::get("/metrics").bytes()).await;
+            let metrics =
+                crate::support::sender::exchange(process.admin, &Request::get("/metrics").bytes())
+                    .await;
             if metrics.is_some_and(|metrics| metrics.body.contains(reloads)) {
                 return;
             }

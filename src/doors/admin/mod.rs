@@ -27,11 +27,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::doors::admin::access::Access;
 use crate::doors::admin::answer::{Answer, Problem, answer, json_with};
+use crate::doors::listener::Listener;
 use crate::doors::reload::Reloader;
 use crate::keepers::log::Level;
 use crate::keepers::store::{Health, StoreError};
@@ -73,7 +73,8 @@ impl Admin {
     }
 
     /// Serves on `listener` until it is dropped with its task.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub async fn serve(self: Arc<Self>, listener: Listener) {
+        let is_local = listener.is_local();
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let Ok((socket, peer)) = listener.accept().await else {
@@ -85,7 +86,7 @@ impl Admin {
                 let _place = place;
                 let service = service_fn(|request| {
                     let admin = Arc::clone(&admin);
-                    async move { Ok::<_, Infallible>(admin.answer(request, peer.ip()).await) }
+                    async move { Ok::<_, Infallible>(admin.answer(request, peer, is_local).await) }
                 });
                 // A broken connection is the operator's to notice.
                 let _ = http1::Builder::new()
@@ -97,13 +98,13 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr, is_local: bool) -> Answer {
         let face: fn(&Self) -> Answer = match request.uri().path() {
             "/livez" => |_| text(StatusCode::OK, "ok\n"),
             "/readyz" => Self::ready,
             "/metrics" => Self::metrics,
             _ => {
-                let answered = self.guarded(request, peer.to_canonical()).await;
+                let answered = self.guarded(request, peer.to_canonical(), is_local).await;
                 return answered.unwrap_or_else(Problem::into_answer);
             }
         };
@@ -113,9 +114,15 @@ impl Admin {
         }
     }
 
-    async fn guarded(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Answer, Problem> {
+    async fn guarded(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        is_local: bool,
+    ) -> Result<Answer, Problem> {
         let (head, body) = request.into_parts();
-        self.access.check(&head, peer, !body.is_end_stream())?;
+        self.access
+            .check(&head, peer, is_local, !body.is_end_stream())?;
         let resource = api::find(head.uri.path())?;
         api::check_method(resource, &head.method)?;
         // Nothing is done for a body that is refused.

@@ -3,13 +3,15 @@
 //! Every command is a file of its own with its arguments; here they are only listed and told apart.
 //! Results go to stdout, complaints to stderr. No command prints a secret.
 //!
-//! Exit codes: 0 as wished, 1 not as wished, 2 for arguments that make no sense (clap's), 78 for a
-//! configuration or a reference to a secret that cannot be used (`EX_CONFIG` of sysexits).
+//! Exit codes: 0 as wished, 1 not as wished, 2 for arguments that make no sense (clap's), 75 for a store that
+//! another process has (`EX_TEMPFAIL` of sysexits), 78 for a configuration or a reference to a secret that
+//! cannot be used (`EX_CONFIG`).
 
 mod check;
 mod demo;
 mod events;
 mod http;
+mod opening;
 mod run;
 mod secrets;
 mod send;
@@ -23,6 +25,8 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
+use crate::doors::cli::terminal::complain;
+use crate::doors::process::forbid_dumps;
 use crate::rules::provider::{self, KINDS, Kind};
 
 /// A gateway for the webhooks of wallet platforms: verifies each one, keeps duplicates away, and hands
@@ -32,7 +36,8 @@ use crate::rules::provider::{self, KINDS, Kind};
     name = "passgate",
     version,
     propagate_version = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = EXIT_CODES
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -42,7 +47,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway.
-    #[command(after_help = "Example:\n  passgate run --config /etc/passgate/config.toml")]
+    #[command(after_help = format!("Example:\n  passgate run --config /etc/passgate/config.toml\n\n{EXIT_CODES}"))]
     Run {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = "config.toml")]
@@ -75,8 +80,18 @@ const DONE: u8 = 0;
 const REFUSED: u8 = 1;
 /// Arguments that make no sense.
 const USAGE: u8 = 2;
+/// Another process has the store; later it may go.
+const LATER: u8 = 75;
 /// A configuration or a reference that cannot be used.
 const CONFIGURATION: u8 = 78;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   as wished; for `run`: it was told to stop (SIGTERM, SIGINT), and drained
+  1   not as wished: refused, not verified; for `run`: it could not start
+  2   arguments that make no sense
+  75  `run`: another process has the store, and did not end in time; try again later
+  78  a configuration or a secret that cannot be used";
 
 /// Does what the arguments say; the first of them is the program's own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -88,6 +103,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
+    if let Err(error) = forbid_dumps() {
+        complain(&format!("core dumps cannot be turned off: {error}"));
+    }
     match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check(arguments) => ExitCode::from(check::run(&arguments)),

@@ -7,22 +7,32 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::doors::cli::opening::{NotOpened, Opening};
 use crate::doors::cli::terminal::{complain, complain_all};
-use crate::doors::cli::{CONFIGURATION, DONE, REFUSED};
+use crate::doors::cli::{CONFIGURATION, DONE, LATER, REFUSED};
 use crate::doors::gateway::{Gateway, Parts};
+use crate::doors::listener::passed::Passed;
+use crate::doors::notify::Notifier;
+use crate::doors::process::{is_root_without_need, limits_within, raise_descriptors};
 use crate::doors::reload::Reloader;
 use crate::keepers::log::{Format, Level, Log};
 use crate::keepers::metrics::Metrics;
-use crate::keepers::store::embedded::Embedded;
-use crate::keepers::store::tuning::{Options, Tuning};
 use crate::rules::config::Config;
+use crate::rules::config::listen::Listen;
 use crate::rules::config::source::{ConfigSource, FileSource};
 use crate::rules::reader::remark::listing;
 use crate::words::limits::Limits;
 use crate::words::time::{Clock, SystemClock};
+
+/// Why it ended other than as wished.
+struct Failed {
+    code: u8,
+    message: String,
+}
 
 /// Runs until a signal, and gives the exit code.
 pub fn run(path: &Path) -> ExitCode {
@@ -39,41 +49,17 @@ pub fn run(path: &Path) -> ExitCode {
     };
     match serve(config, Arc::new(source)) {
         Ok(()) => ExitCode::from(DONE),
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(REFUSED)
+        Err(failed) => {
+            complain(&failed.message);
+            ExitCode::from(failed.code)
         }
     }
 }
 
-/// Opens the store of a configuration, with its commits in the metrics.
-///
-/// # Errors
-/// What keeps it from being opened.
-pub fn open_store(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
-) -> Result<Embedded, String> {
-    let path = config.store.path.clone();
-    let observed = Arc::clone(metrics);
-    Embedded::open(Options {
-        path: path.clone(),
-        clock: Arc::clone(clock),
-        tuning: Tuning {
-            free_bytes_min: config.store.reserve,
-            ..Tuning::default()
-        },
-        on_commit: Some(Box::new(move |commit| {
-            observed
-                .store_commit_seconds
-                .observe(commit.took.as_secs_f64());
-        })),
-    })
-    .map_err(|error| format!("the store {} cannot be opened: {error}", path.display()))
-}
-
-fn serve(config: Config, source: Arc<dyn ConfigSource>) -> Result<(), String> {
+fn serve(config: Config, source: Arc<dyn ConfigSource>) -> Result<(), Failed> {
+    // Before there is any other thread: it takes variables out of the environment.
+    let passed = Passed::take()
+        .map_err(|error| format!("what the service manager passed on cannot be used: {error}"))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let format = match io::stdout().is_terminal() {
         true => Format::Pretty,
@@ -81,71 +67,150 @@ fn serve(config: Config, source: Arc<dyn ConfigSource>) -> Result<(), String> {
     };
     let log = Log::new(Box::new(io::stdout()), format, Arc::clone(&clock))
         .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
-    let metrics = Arc::new(Metrics::new());
-    let store_path = config.store.path.clone();
-    let is_new = !store_path.exists();
-    let store = Arc::new(open_store(&config, &clock, &metrics)?);
-    if is_new {
-        // On a first start this is as it should be; after any other it means that all is forgotten.
-        log.say(
-            Level::Warn,
-            "a new store was made: nothing is remembered from before",
-            &[("path", &store_path.display())],
-        );
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    let parts = Parts {
-        store: store.clone(),
-        queue: store,
-        clock,
-        log: log.clone(),
-        metrics,
-        limits: Limits::default(),
-        source: Some(source),
-    };
-    let served = runtime.block_on(until_told(config, parts));
+    let served = runtime.block_on(until_told(config, source, passed, clock, log.clone()));
     // Whatever still runs has been waited for as long as it may take.
     runtime.shutdown_background();
     log.close();
     served
 }
 
-async fn until_told(config: Config, parts: Parts) -> Result<(), String> {
+async fn until_told(
+    config: Config,
+    source: Arc<dyn ConfigSource>,
+    passed: Passed,
+    clock: Arc<dyn Clock>,
+    log: Log,
+) -> Result<(), Failed> {
+    // First of all: as process 1 of a container it would not hear a signal that it does not listen for.
     let no_signals = |error| format!("signals cannot be listened for: {error}");
     let mut signals = Signals::new().map_err(no_signals)?;
-    let log = parts.log.clone();
+    let notifier = Notifier::new(log.clone())
+        .map_err(|error| format!("the service manager cannot be told anything: {error}"))?;
+    let limits = settle_in(&config, &log);
+    let metrics = Arc::new(Metrics::new());
+    let is_new = !config.store.path.exists();
+    let opening = Opening::new(&config, &clock, &metrics);
+    let opened = tokio::select! {
+        opened = opening.open_patiently(&log, &notifier) => opened,
+        () = signals.told_to_stop(None) => return Ok(()),
+    };
+    let store = Arc::new(opened.map_err(Failed::from)?);
+    if is_new {
+        // On a first start this is as it should be; after any other it means that all is forgotten.
+        log.say(
+            Level::Warn,
+            "a new store was made: nothing is remembered from before",
+            &[("path", &config.store.path.display())],
+        );
+    }
+    let parts = Parts {
+        store: store.clone(),
+        queue: store,
+        clock,
+        log: log.clone(),
+        metrics,
+        limits,
+        source: Some(source),
+        passed,
+    };
     let routes: Vec<String> = config
         .routes
         .iter()
         .map(|route| format!("{} at {}", route.name, route.path))
         .collect();
+    let drain = config.server.drain;
     let gateway = Gateway::start(config, parts)
         .await
         .map_err(|error| error.to_string())?;
-    let listening: Vec<String> = gateway
-        .listening()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let listening = listed(gateway.listening());
     log.say(
         Level::Info,
         "passgate is ready",
         &[
-            ("listen", &listening.join(", ")),
-            ("admin", &gateway.admin_listening()),
+            ("listen", &listening),
+            ("admin", &listed(gateway.admin_listening())),
             ("routes", &routes.join(", ")),
             ("version", &env!("CARGO_PKG_VERSION")),
         ],
     );
-    signals.told_to_stop(Some(gateway.reloader())).await;
+    let status = format!("listening on {listening}");
+    notifier.ready(&status);
+    let watchdog = tokio::spawn(notifier.clone().keep_alive(Arc::clone(gateway.store())));
+    let hangup = Hangup {
+        reloader: Arc::clone(gateway.reloader()),
+        notifier: notifier.clone(),
+        status,
+    };
+    signals.told_to_stop(Some(hangup)).await;
     log.say(Level::Info, "passgate is draining", &[]);
+    notifier.stopping(drain.delay + drain.timeout + CLOSING_TIME);
     gateway
         .stop(async move { signals.told_to_stop(None).await })
         .await;
+    watchdog.abort();
     Ok(())
+}
+
+/// Looks at what the system grants, and says what is worth knowing of it.
+fn settle_in(config: &Config, log: &Log) -> Limits {
+    let descriptors = raise_descriptors();
+    let limits = limits_within(descriptors);
+    let shown = descriptors.map_or("unlimited".to_owned(), |most| most.to_string());
+    let level = match limits.connections < Limits::default().connections {
+        true => Level::Warn,
+        false => Level::Info,
+    };
+    log.say(
+        level,
+        "passgate starts",
+        &[
+            ("descriptors_max", &shown),
+            ("connections_max", &limits.connections),
+        ],
+    );
+    if is_root_without_need(config) {
+        log.say(
+            Level::Warn,
+            "it runs as root, and nothing in its configuration needs that; give it a user of its own",
+            &[],
+        );
+    }
+    limits
+}
+
+fn listed(places: &[Listen]) -> String {
+    let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+    places.join(", ")
+}
+
+/// What closing the store may take after the drain, as the service manager is told.
+const CLOSING_TIME: Duration = Duration::from_secs(10);
+
+// === impl Failed ===
+
+impl From<String> for Failed {
+    fn from(message: String) -> Self {
+        Self {
+            code: REFUSED,
+            message,
+        }
+    }
+}
+
+impl From<NotOpened> for Failed {
+    fn from(failed: NotOpened) -> Self {
+        Self {
+            code: match failed.is_locked {
+                true => LATER,
+                false => REFUSED,
+            },
+            message: failed.message,
+        }
+    }
 }
 
 struct Signals {
@@ -163,21 +228,37 @@ impl Signals {
         })
     }
 
-    /// Until then SIGHUP has the configuration read anew, where there is a reloader; it ends nothing, so that a
-    /// closed terminal does not either.
-    async fn told_to_stop(&mut self, reloader: Option<&Arc<Reloader>>) {
+    /// Until then SIGHUP does what `hangup` says, or nothing; it never ends anything, so that a closed terminal
+    /// does not either.
+    async fn told_to_stop(&mut self, hangup: Option<Hangup>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => {
-                    if let Some(reloader) = reloader {
-                        // It tells of its end itself, and a signal to stop does not wait for it.
-                        let reloader = Arc::clone(reloader);
-                        tokio::spawn(async move { reloader.reload().await });
+                    if let Some(hangup) = hangup.clone() {
+                        // A signal to stop does not wait for it.
+                        tokio::spawn(hangup.follow());
                     }
                 }
             }
         }
+    }
+}
+
+/// What SIGHUP does: it has the configuration read anew.
+#[derive(Clone)]
+struct Hangup {
+    reloader: Arc<Reloader>,
+    notifier: Notifier,
+    status: String,
+}
+
+impl Hangup {
+    async fn follow(self) {
+        self.notifier.reloading();
+        // What comes of it stands in the log.
+        let _ = self.reloader.reload().await;
+        self.notifier.ready(&self.status);
     }
 }

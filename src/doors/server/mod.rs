@@ -4,19 +4,17 @@ pub mod guard;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::doors::listener::{Listener, Stream};
 use crate::doors::server::guard::Guard;
 use crate::keepers::log::Level;
 use crate::rules::client::ClientKey;
@@ -25,9 +23,6 @@ use crate::work::ingest::{Gate, HeadNote};
 
 /// After a failed accept (no descriptors left, mostly) this long is waited.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// Serves senders until told to stop.
 pub struct Server {
@@ -47,27 +42,6 @@ struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Binds a listener; an IPv6 one takes IPv6 only, so that both families can be named side by side.
-///
-/// # Errors
-/// If the address cannot be bound.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() && address.ip() != IpAddr::from([0u16; 8]) {
-        socket.set_only_v6(true)?;
-    }
-    // A restart must not wait for the old process's connections to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
 // === impl Server ===
 
 impl Server {
@@ -82,7 +56,7 @@ impl Server {
     }
 
     /// Accepts on `listener` until `stop` changes, then has what is in flight finish.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    pub async fn serve(self: Arc<Self>, listener: Listener, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         loop {
             let permit = tokio::select! {
@@ -98,14 +72,9 @@ impl Server {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    if let Some(place) = self.place(peer.ip(), permit) {
+                    if let Some(place) = self.place(peer, permit) {
                         let server = Arc::clone(&self);
-                        connections.spawn(server.connection(
-                            socket,
-                            peer.ip(),
-                            place,
-                            stop.clone(),
-                        ));
+                        connections.spawn(server.connection(socket, peer, place, stop.clone()));
                     }
                 }
                 Err(error) => {
@@ -125,14 +94,12 @@ impl Server {
 
     async fn connection(
         self: Arc<Self>,
-        socket: TcpStream,
+        socket: Stream,
         peer: IpAddr,
         _place: Place,
         mut stop: watch::Receiver<bool>,
     ) {
         self.gate.metrics.connections.inc();
-        // An answer is one small packet; waiting for more to send with it only delays it.
-        let _ = socket.set_nodelay(true);
         let guarded = Guard::new(socket, self.gate.limits);
         let notes = guarded.notes();
         let service = service_fn(|request| {

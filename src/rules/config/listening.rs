@@ -2,29 +2,38 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use ipnet::IpNet;
 
+use crate::rules::config::drain::drain;
+use crate::rules::config::listen::{EXPECTED, Listen};
 use crate::rules::config::{Admin, ClientAddressFrom, Server};
 use crate::rules::reader::Section;
 use crate::words::secret::Presented;
 
-/// Reads `[server]`.
-pub fn server(section: &mut Section<'_>) -> Server {
+/// What a peer on a Unix socket counts as: it is a process of this machine.
+pub const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Reads `[server]`; a relative path of a socket starts from the configuration's folder.
+pub fn server(section: &mut Section<'_>, folder: &Path) -> Server {
     section.not_yet("tls", "TLS of its own (a proxy before it does)");
-    Server {
-        listen: listen(section),
+    let server = Server {
+        listen: listen(section, folder, SERVER_DEFAULT),
+        socket_mode: socket_mode(section),
+        drain: drain(section),
         trusted_proxies: trusted_proxies(section),
         client_address_from: client_address_from(section),
-    }
+    };
+    warn_of_a_distrusted_socket(section, &server);
+    server
 }
 
 /// Reads `[admin]`.
-pub fn admin(section: &mut Section<'_>) -> Admin {
+pub fn admin(section: &mut Section<'_>, folder: &Path) -> Admin {
     Admin {
-        listen: section
-            .parse("listen", ADDRESS, address)
-            .unwrap_or(ADMIN_DEFAULT),
+        listen: listen(section, folder, ADMIN_DEFAULT),
+        socket_mode: socket_mode(section),
         token: token(section),
     }
 }
@@ -36,15 +45,12 @@ pub fn refuse_overlap(
     admin: &Admin,
     admin_section: &mut Section<'_>,
 ) {
-    let Some(shared) = server
-        .listen
-        .iter()
-        .find(|listen| overlap(**listen, admin.listen))
-    else {
+    let is_shared = |listen: &&Listen| admin.listen.iter().any(|other| listen.overlaps(other));
+    let Some(shared) = server.listen.iter().find(is_shared) else {
         return;
     };
     let message = |other: &str| {
-        format!("server.listen and admin.listen share {shared}; give {other} another port")
+        format!("server.listen and admin.listen share {shared}; give {other} another place")
     };
     if admin_section.has("listen") {
         admin_section.mistake("listen", message("one of them"));
@@ -54,24 +60,51 @@ pub fn refuse_overlap(
     }
 }
 
-fn listen(section: &mut Section<'_>) -> Vec<SocketAddr> {
-    let listen = section.parse_one_or_each("listen", ADDRESS, address);
+fn listen(section: &mut Section<'_>, folder: &Path, default: SocketAddr) -> Vec<Listen> {
+    let read = |text: &str| Listen::read(text, folder);
+    let listen = section.parse_one_or_each("listen", EXPECTED, read);
     let mut seen = HashSet::new();
-    for address in &listen {
-        if address.port() != 0 && !seen.insert(*address) {
-            section.mistake("listen", format!("names {address} twice"));
+    for place in &listen {
+        let is_any_port = place.tcp().is_some_and(|address| address.port() == 0);
+        if !is_any_port && !seen.insert(place) {
+            section.mistake("listen", format!("names {place} twice"));
         }
     }
     if listen.is_empty() && section.has("listen") && !section.is_spoiled("listen") {
         section.mistake(
             "listen",
-            format!("names no address; write {ADDRESS}, or leave it out"),
+            format!("names no address; write {EXPECTED}, or leave it out"),
         );
     }
     if listen.is_empty() {
-        vec![SERVER_DEFAULT]
+        vec![default.into()]
     } else {
         listen
+    }
+}
+
+fn socket_mode(section: &mut Section<'_>) -> u32 {
+    section
+        .parse("socket_mode", MODE, mode)
+        .unwrap_or(MODE_DEFAULT)
+}
+
+/// Everybody on the socket would be one client, with one quota of failed verifications and one client's
+/// share of connections.
+fn warn_of_a_distrusted_socket(section: &mut Section<'_>, server: &Server) {
+    let is_trusted = |network: &IpNet| network.contains(&UNIX_PEER);
+    let has_socket = server
+        .listen
+        .iter()
+        .any(|listen| matches!(listen, Listen::Unix(_)));
+    if has_socket && !server.trusted_proxies.iter().any(is_trusted) {
+        section.warn(
+            "listen",
+            format!(
+                "whoever connects to a Unix socket counts as {UNIX_PEER}, so all senders behind it are one \
+                 client; name {UNIX_PEER} in trusted_proxies if it is a proxy that says who they are"
+            ),
+        );
     }
 }
 
@@ -107,9 +140,13 @@ fn token(section: &mut Section<'_>) -> Option<Presented> {
     Some(token.to_presented())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| format!("is not an address to listen on; write {ADDRESS} (an IP and a port)"))
+/// Permissions as `chmod` takes them, in octal digits.
+fn mode(text: &str) -> Result<u32, String> {
+    let is_octal = matches!(text.len(), 3..=4) && text.bytes().all(|byte| byte.is_ascii_digit());
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| is_octal && *mode <= 0o777)
+        .ok_or_else(|| format!("is not a mode; write {MODE}"))
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
@@ -121,20 +158,11 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("is not a network; write {NETWORK}"))
 }
 
-/// Whether two listeners would be in each other's way. Port 0 is another one each time.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_ip =
-        one.ip() == other.ip() || covers(one.ip(), other.ip()) || covers(other.ip(), one.ip());
-    one.port() != 0 && one.port() == other.port() && same_ip
-}
-
-/// `0.0.0.0` covers IPv4; `[::]` covers both, where the system lets it.
-fn covers(wide: IpAddr, narrow: IpAddr) -> bool {
-    wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
-}
-
 const SERVER_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 
-const ADDRESS: &str = "an address such as \"0.0.0.0:8080\" or \"[::]:8080\"";
+/// The owner and the group, so that a proxy in the group may connect.
+const MODE_DEFAULT: u32 = 0o660;
+
+const MODE: &str = "octal digits such as \"0660\"";
 const NETWORK: &str = "a network such as \"10.0.0.0/8\", \"fd00::/8\" or \"192.0.2.7\"";

@@ -3,13 +3,15 @@
 //! Nothing downstream checks again. What the values mean and what their defaults are stands in
 //! `config.toml.example`, which a test holds in step with this module.
 
+pub mod drain;
 pub mod file;
+pub mod listen;
+pub mod listening;
 pub mod source;
 pub mod surroundings;
 
 mod across;
 mod delivery;
-mod listening;
 mod naming;
 mod queue;
 mod quota;
@@ -18,7 +20,6 @@ mod signing;
 mod store;
 mod upstream;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use std::time::Duration;
 use hyper::Uri;
 use ipnet::IpNet;
 
+use crate::rules::config::drain::Drain;
+use crate::rules::config::listen::Listen;
 use crate::rules::config::route::Draft;
 use crate::rules::hmac::Signer;
 use crate::rules::provider::Provider;
@@ -54,8 +57,12 @@ pub struct Config {
 /// `[server]`: where events come in.
 #[derive(Debug)]
 pub struct Server {
-    /// The addresses to listen on; at least one.
-    pub listen: Vec<SocketAddr>,
+    /// The places to listen at; at least one.
+    pub listen: Vec<Listen>,
+    /// The permissions of Unix sockets among them.
+    pub socket_mode: u32,
+    /// How long an end may take.
+    pub drain: Drain,
     /// Peers whose word on the client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where such a peer writes it.
@@ -74,8 +81,10 @@ pub enum ClientAddressFrom {
 /// `[admin]`: the operator's listener.
 #[derive(Debug)]
 pub struct Admin {
-    /// The address to listen on.
-    pub listen: SocketAddr,
+    /// The places to listen at; at least one.
+    pub listen: Vec<Listen>,
+    /// The permissions of Unix sockets among them.
+    pub socket_mode: u32,
     /// The bearer token, where one is set.
     pub token: Option<Presented>,
 }
@@ -90,6 +99,8 @@ pub struct Store {
     pub remember: Duration,
     /// So many bytes of the disk are never given to new events.
     pub reserve: u64,
+    /// How long a start waits for another process to give the file up.
+    pub lock_wait: Duration,
 }
 
 /// A rate and the burst that may come at once.
@@ -210,9 +221,9 @@ fn read_text(text: &str, file: &Path, source: Option<&dyn SecretSource>) -> Read
 
 fn read_root(root: &mut Section<'_>, folder: &Path) -> Option<Config> {
     let mut server_section = root.section("server");
-    let server = listening::server(&mut server_section);
+    let server = listening::server(&mut server_section, folder);
     let mut admin_section = root.section("admin");
-    let admin = listening::admin(&mut admin_section);
+    let admin = listening::admin(&mut admin_section, folder);
     listening::refuse_overlap(&server, &server_section, &admin, &mut admin_section);
 
     let mut store_section = root.section("store");

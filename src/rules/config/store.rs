@@ -28,6 +28,9 @@ pub fn store(section: &mut Section<'_>, folder: &Path) -> Store {
         reserve: section
             .size_within("reserve", &RESERVE_BOUNDS)
             .unwrap_or(RESERVE_DEFAULT),
+        lock_wait: section
+            .duration_within("lock_wait", &LOCK_WAIT_BOUNDS)
+            .unwrap_or(LOCK_WAIT_DEFAULT),
     }
 }
 
@@ -71,3 +74,6 @@ const REMEMBER_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 const REMEMBER_MOST: Duration = Duration::from_secs(366 * 24 * 3600);
 const RESERVE_DEFAULT: u64 = 64 << 20;
 const RESERVE_BOUNDS: RangeInclusive<u64> = 0..=1 << 40;
+/// An old process drains for 25 s before it lets go.
+const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+const LOCK_WAIT_BOUNDS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10 * 60);

@@ -95,7 +95,15 @@ fn three_lines_are_enough_and_the_rest_has_defaults() {
     assert_eq!(warnings, []);
     assert_eq!(config.server.listen, ["0.0.0.0:8080".parse().unwrap()]);
     assert_eq!(config.server.trusted_proxies, []);
-    assert_eq!(config.admin.listen, "127.0.0.1:9180".parse().unwrap());
+    assert_eq!(config.server.socket_mode, 0o660);
+    let drain = config.server.drain;
+    assert_eq!(
+        (drain.delay, drain.timeout),
+        (Duration::ZERO, Duration::from_secs(25))
+    );
+    assert_eq!(config.admin.listen, ["127.0.0.1:9180".parse().unwrap()]);
+    assert_eq!(config.admin.socket_mode, 0o660);
+    assert_eq!(config.store.lock_wait, Duration::from_secs(30));
     assert!(config.admin.token.is_none());
     assert_eq!(
         config.store.path,
@@ -143,6 +151,8 @@ fn what_is_right_is_taken() {
         "[server]\nlisten = [\"0.0.0.0:8080\", \"[::1]:8080\"]\ntrusted_proxies = [\"10.1.2.3/8\", \"::1\"]\nclient_address_from = \"forwarded\"",
         "[server]\nlisten = \"127.0.0.1:9180\"\n[admin]\nlisten = \"127.0.0.2:9180\"",
         "[admin]\nlisten = \"0.0.0.0:9180\"\ntoken = \"env:B\"",
+        "[server]\nlisten = [\"unix:gate.sock\", \"systemd:gate\", \"[::]:80\"]\nsocket_mode = \"600\"\ntrusted_proxies = [\"127.0.0.1\"]\n[admin]\nlisten = [\"unix:admin.sock\", \"127.0.0.1:9180\"]\nsocket_mode = \"0777\"",
+        "[server]\ndrain_delay = \"10min\"\ndrain_timeout = \"0s\"\n[store]\nlock_wait = \"0s\"",
         "[store]\nremember = \"74h\"\npath = \"/var/lib/a.redb\"",
         "timeout = \"12s\"\nmax_body = \"64MiB\"\nsame_content = \"forward\"\ndelivery = \"inline\"",
         "sign_with = \"env:WHSEC\"\nhost = \"Hooks.Example.com\"",
@@ -218,6 +228,28 @@ fn what_is_written_of_delivery_is_what_the_rest_gets() {
         let text = route(&format!("delivery = {word:?}"));
         assert_eq!(read(&text).unwrap().0.routes[0].delivery, expected);
     }
+}
+
+#[test]
+fn a_unix_socket_is_taken_from_beside_the_file_and_its_peers_are_one_client_unless_they_are_trusted()
+ {
+    let with = |more: &str| {
+        read(&route(&format!(
+            "[server]\nlisten = \"unix:gate.sock\"\n{more}"
+        )))
+    };
+    let (config, warnings) = with("").unwrap();
+    let expected = "unix:/etc/passgate/gate.sock".parse().unwrap();
+    assert_eq!(config.server.listen, [expected]);
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:#?}")
+    };
+    assert!(
+        warning.to_string().contains("in trusted_proxies"),
+        "{warning}"
+    );
+    let (_, warnings) = with("trusted_proxies = [\"127.0.0.0/8\"]").unwrap();
+    assert_eq!(warnings, []);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use passgate::doors::gateway::{Gateway, Parts};
+use passgate::doors::listener::passed::Passed;
 use passgate::keepers::log::{Format, Log};
 use passgate::keepers::metrics::Metrics;
 use passgate::keepers::store::Store;
@@ -136,7 +137,7 @@ impl Setup {
             read.unwrap_or_else(|mistakes| panic!("{mistakes:#?}\nin {}", self.config));
         if source.is_none() {
             config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
-            config.admin.listen = "127.0.0.1:0".parse().unwrap();
+            config.admin.listen = vec!["127.0.0.1:0".parse().unwrap()];
         }
         let (store, queue, folder): (Arc<dyn Store>, Arc<dyn Queue>, _) = match self.store {
             Some((store, queue)) => (store, queue, None),
@@ -156,11 +157,12 @@ impl Setup {
             metrics: Arc::new(Metrics::new()),
             limits: self.limits,
             source: source.map(|source| source as Arc<dyn ConfigSource>),
+            passed: Passed::default(),
         };
         let gateway = Gateway::start(config, parts).await.unwrap();
         Gate {
-            address: gateway.listening()[0],
-            admin: gateway.admin_listening(),
+            address: gateway.listening()[0].tcp().unwrap(),
+            admin: gateway.admin_listening()[0].tcp().unwrap(),
             app: self.app,
             clock: self.clock,
             store,

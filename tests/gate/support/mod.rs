@@ -5,5 +5,6 @@ pub mod clock;
 pub mod gate;
 pub mod operator;
 pub mod panics;
+pub mod process;
 pub mod sender;
 pub mod wire;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The secret of every WalletWerk route in the tests.
@@ -134,7 +134,10 @@ pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Option<Answer> {
 }
 
 /// Reads one answer; `None` where the connection ends without one.
-pub async fn read_answer(socket: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Answer> {
+pub async fn read_answer(
+    socket: &mut (impl AsyncRead + Unpin),
+    bytes: &mut Vec<u8>,
+) -> Option<Answer> {
     loop {
         let end = loop {
             if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

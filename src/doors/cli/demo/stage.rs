@@ -8,13 +8,15 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::doors::cli::demo::app::App;
-use crate::doors::cli::run::open_store;
+use crate::doors::cli::opening::Opening;
 use crate::doors::cli::send::courier::{Answer, Courier, Target};
 use crate::doors::cli::terminal::say;
 use crate::doors::gateway::{Gateway, Parts};
+use crate::doors::listener::passed::Passed;
 use crate::keepers::log::{Format, Log};
 use crate::keepers::metrics::Metrics;
 use crate::rules::config::Config;
+use crate::rules::config::listen::Listen;
 use crate::rules::provider::{Kind, Sample};
 use crate::rules::reader::remark::listing;
 use crate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
@@ -196,7 +198,8 @@ impl Stage {
         let (config, _) = Config::read(&text, &file, Some(&DemoSecrets))
             .map_err(|remarks| listing(&file, &remarks))?;
         let metrics = Arc::new(Metrics::new());
-        let store = Arc::new(open_store(&config, &self.clock, &metrics)?);
+        let opening = Opening::new(&config, &self.clock, &metrics);
+        let store = Arc::new(opening.open().map_err(|failed| failed.message)?);
         let log = Log::new(Box::new(io::sink()), Format::Json, Arc::clone(&self.clock))
             .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
         let parts = Parts {
@@ -207,14 +210,17 @@ impl Stage {
             metrics,
             limits: Limits::default(),
             source: None,
+            passed: Passed::default(),
         };
         let gateway = Gateway::start(config, parts)
             .await
             .map_err(|error| error.to_string())?;
-        if let Some(address) = gateway.listening().first() {
-            self.address = *address;
+        let first = |places: &[Listen]| places.iter().find_map(Listen::tcp);
+        if let (Some(address), Some(admin)) =
+            (first(gateway.listening()), first(gateway.admin_listening()))
+        {
+            (self.address, self.admin_address) = (address, admin);
         }
-        self.admin_address = gateway.admin_listening();
         self.gateway = Some(gateway);
         Ok(())
     }

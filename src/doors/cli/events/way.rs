@@ -9,6 +9,7 @@ use crate::doors::cli::events::Failed;
 use crate::doors::cli::secrets::source;
 use crate::doors::cli::terminal::{complain, complain_all};
 use crate::rules::config::file;
+use crate::rules::config::listen::Listen;
 use crate::rules::config::surroundings::Surroundings;
 use crate::rules::reader::remark::listing;
 use crate::rules::reader::secrets::Secrets;
@@ -70,8 +71,16 @@ impl Way {
                 reference,
             )
         });
+        let address = config.admin.listen.iter().find_map(Listen::tcp);
+        let address = address.ok_or_else(|| {
+            Failed::Usage(
+                "admin.listen names no address that this command can reach; add one, such as \
+                 \"127.0.0.1:9180\", or use --admin"
+                    .to_owned(),
+            )
+        })?;
         Ok(Target {
-            base: format!("http://{}", reachable(config.admin.listen)),
+            base: format!("http://{}", reachable(address)),
             is_https: false,
             token: given.or(configured.transpose()?),
         })

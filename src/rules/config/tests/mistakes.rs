@@ -29,7 +29,7 @@ max_in_flight = 0
 [sever]
 "#;
     let expected = [
-        r#"2:27: server.listen: is not an address to listen on; write an address such as "0.0.0.0:8080" or "[::]:8080" (an IP and a port)"#,
+        r#"2:27: server.listen: is not an address to listen on; write an address such as "0.0.0.0:8080", "[::]:8080", "unix:/run/passgate.sock" or "systemd:NAME""#,
         "3:1: server.lisen: is not a known key; did you mean `listen`?",
         r#"5:12: store.remember: is a whole number, but a duration such as "500ms", "15s", "10min", "24h" or "7d" is expected"#,
         r#"7:8: client_quota.rate: "60/day" is not a rate; write a count and a unit of time: "10/s", "600/min", "5000/h""#,
@@ -178,6 +178,40 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
             "6:10: admin.listen: server.listen and admin.listen share 0.0.0.0:8080",
         ),
         (route("[server]\nlisten = \"[::]:9180\""), "share [::]:9180"),
+        (
+            route(
+                "[server]\nlisten = [\"unix:a\", \"unix:/etc/passgate/a\"]\ntrusted_proxies = [\"127.0.0.1\"]",
+            ),
+            "names unix:/etc/passgate/a twice",
+        ),
+        (
+            route("[server]\nlisten = \"systemd:a\"\n[admin]\nlisten = [\"systemd:a\"]"),
+            "share systemd:a; give one of them another place",
+        ),
+        (
+            route("[server]\nlisten = \"unix:\""),
+            "does not name a socket",
+        ),
+        (
+            route("[admin]\nlisten = \"systemd:a:b\""),
+            "does not name a socket of systemd",
+        ),
+        (
+            route("[server]\nsocket_mode = \"rw\""),
+            "6:15: server.socket_mode: is not a mode; write octal digits such as \"0660\"",
+        ),
+        (route("[admin]\nsocket_mode = \"0668\""), "is not a mode"),
+        (route("[admin]\nsocket_mode = \"1777\""), "is not a mode"),
+        (route("[admin]\nsocket_mode = 660"), "octal digits"),
+        (
+            route("[server]\ndrain_delay = \"11min\""),
+            "server.drain_delay: is out of bounds; write a duration from \"0s\" to \"10min\"",
+        ),
+        (
+            route("[server]\ndrain_timeout = \"11min\""),
+            "out of bounds",
+        ),
+        (route("[store]\nlock_wait = \"11min\""), "out of bounds"),
         (route("[admin]\ntoken = \"env:SPACED\""), "cannot carry"),
         (
             route("[server]\ntrusted_proxies = [\"10.0.0.0/33\"]"),

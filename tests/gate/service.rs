@@ -1,0 +1,121 @@
+//! What the process tells a service manager, and what it asks of the system for itself.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::support::app::App;
+use crate::support::process::{Process, Said, ended, signal};
+
+/// A service manager that listens.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn of(process: &Process, command: &mut Command) -> Self {
+        let path = process.path("notify.sock");
+        command.env("NOTIFY_SOCKET", &path);
+        let socket = UnixDatagram::bind(path).unwrap();
+        let patience = Some(Duration::from_secs(20));
+        socket.set_read_timeout(patience).unwrap();
+        Self(socket)
+    }
+
+    fn next(&self) -> String {
+        let mut message = [0; 4096];
+        let length = self.0.recv(&mut message).expect("a message");
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+
+    /// The next message that says this; what is said before it may be these only.
+    fn until(&self, line: &str, before: &[&str]) -> String {
+        loop {
+            let message = self.next();
+            if message.lines().any(|other| other == line) {
+                return message;
+            }
+            let is_expected = before.iter().any(|text| message.contains(text));
+            assert!(is_expected, "{message:?} before {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_hears_of_start_life_and_end() {
+    let app = App::willing().await;
+    let server = "drain_delay = \"1s\"\ndrain_timeout = \"20s\"";
+    let process = Process::written(app.address, server, "", "");
+    let mut command = process.command();
+    command.env("WATCHDOG_USEC", "200000");
+    let manager = Manager::of(&process, &mut command);
+    let child = process.started(command).await;
+    let opening = manager.next();
+    assert!(opening.contains("STATUS=opening the store\n"), "{opening}");
+    assert!(
+        opening.contains("EXTEND_TIMEOUT_USEC=30000000\n"),
+        "{opening}"
+    );
+    let ready = manager.until("READY=1", &["opening the store"]);
+    let status = format!("STATUS=listening on {}\n", process.address);
+    assert!(ready.contains(&status), "{ready}");
+    for _ in 0..3 {
+        assert_eq!(manager.next(), "WATCHDOG=1\n");
+    }
+    signal(&child, "-TERM");
+    let stopping = manager.until("STOPPING=1", &["WATCHDOG=1"]);
+    // The delay, the drain, and what closing the store may take.
+    assert!(
+        stopping.contains("EXTEND_TIMEOUT_USEC=31000000\n"),
+        "{stopping}"
+    );
+    // It is alive while it drains, too; and a manager that no longer listens holds nobody up.
+    manager.until("WATCHDOG=1", &[]);
+    assert!(ended(child).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_waits_for_the_store_asks_for_patience_and_is_not_ready() {
+    let app = App::willing().await;
+    let process = Process::before(app.address);
+    let old = process.start().await;
+    let next = process.successor("20s");
+    let mut command = next.command();
+    let manager = Manager::of(&next, &mut command);
+    command.stdout(Stdio::piped());
+    let mut new = command.spawn().unwrap();
+    Said::of(&mut new).until("waiting for it to end").await;
+    signal(&old, "-TERM");
+    assert!(ended(old).await.success());
+    let ready = manager.until("READY=1", &["EXTEND_TIMEOUT_USEC=30000000"]);
+    assert!(!ready.contains("EXTEND"), "{ready}");
+    signal(&new, "-TERM");
+    assert!(ended(new).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_dumps_no_core_and_takes_no_more_connections_than_it_has_descriptors_for() {
+    let app = App::willing().await;
+    let process = Process::before(app.address);
+    let mut command =
+        process.command_after("ulimit -c unlimited; ulimit -S -n 200; ulimit -H -n 300");
+    command.stdout(Stdio::piped());
+    let mut child = process.started(command).await;
+    let said = Said::of(&mut child);
+    let starts = said.until("passgate starts").await;
+    assert!(starts.contains("\"descriptors_max\":\"300\""), "{starts}");
+    assert!(starts.contains("\"connections_max\":\"86\""), "{starts}");
+    assert!(starts.contains("\"level\":\"warn\""), "{starts}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().unwrap())).unwrap();
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let values = line[name.len()..].split_whitespace().take(2);
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    assert_eq!(limit("Max open files"), ["300", "300"]);
+    let is_root = std::fs::metadata("/proc/self")
+        .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    said.until("passgate is ready").await;
+    assert_eq!(said.with("it runs as root").len(), usize::from(is_root));
+}
