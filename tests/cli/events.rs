@@ -19,12 +19,16 @@ struct Running {
 }
 
 impl Running {
-    /// One WalletWerk route before this app; `admin` are lines for `[admin]`.
+    /// One WalletWerk route before this app; `admin` are lines for `[admin]`, where it listens perhaps among them.
     fn start(app: &Server, admin: &str) -> Self {
         let files = Files::new();
         let (listen, admin_listen) = (free_address(), free_address());
+        let admin = match admin.contains("listen =") {
+            true => admin.to_owned(),
+            false => format!("listen = \"{admin_listen}\"\n{admin}"),
+        };
         let config = format!(
-            "[server]\nlisten = \"{listen}\"\n[admin]\nlisten = \"{admin_listen}\"\n{admin}\n[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WW\"]\nupstream = \"{}\"\n",
+            "[server]\nlisten = \"{listen}\"\n[admin]\n{admin}\n[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"env:WW\"]\nupstream = \"{}\"\n",
             app.url("/events")
         );
         let config = files.put("config.toml", config);
@@ -150,6 +154,18 @@ fn a_token_comes_from_the_configuration_or_by_reference() {
     expect(&by_config, 0, &["no such events"]);
     let other = [&by_config[..], &["--token", "env:WW"]].concat();
     expect(&other, 1, &["is not the one"]);
+}
+
+#[test]
+fn a_gateway_whose_admin_api_is_a_unix_socket_is_asked_over_it() {
+    let app = Server::start(|_| (422, "-"));
+    let mut gateway = Running::start(&app, "listen = [\"unix:admin.sock\"]");
+    gateway.send("1");
+    let list = ["events", "list", "--config", &gateway.config];
+    expect(&list, 0, &["dead_letter", "card.active"]);
+    gateway.child.kill().unwrap();
+    gateway.child.wait().unwrap();
+    expect(&list, 1, &["unix:/", "admin.sock", "cannot be reached"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The HTTP client of the commands that talk to somebody.
 
 use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,28 +12,46 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::doors::cli::connect::Connector;
+
 /// A client for either scheme.
-pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
 /// A client; the system's certificates are only read for https.
 ///
 /// # Errors
 /// Why TLS cannot be used.
 pub fn client(is_https: bool) -> Result<HttpClient, String> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    let tcp = Connector::Tcp(tcp);
     let connector = match is_https {
         true => HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
             .map_err(|error| format!("the system's certificates cannot be used: {error}"))?
             .https_only()
             .enable_http1()
-            .build(),
-        false => HttpsConnectorBuilder::new()
-            .with_tls_config(without_roots()?)
-            .https_or_http()
-            .enable_http1()
-            .build(),
+            .wrap_connector(tcp),
+        false => plain(tcp)?,
     };
     Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+/// A client that connects to this Unix socket only.
+///
+/// # Errors
+/// Why there can be none.
+pub fn client_at(socket: &Path) -> Result<HttpClient, String> {
+    let connector = plain(Connector::Unix(Arc::new(socket.to_owned())))?;
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+fn plain(connector: Connector) -> Result<HttpsConnector<Connector>, String> {
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(without_roots()?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector))
 }
 
 /// The error at the root: the ones around it only say "client error".

@@ -8,6 +8,7 @@
 //! cannot be used (`EX_CONFIG`).
 
 mod check;
+mod connect;
 mod demo;
 mod events;
 mod http;

@@ -52,7 +52,10 @@ impl Client {
     /// # Errors
     /// Why there can be none.
     pub fn new(target: Target) -> Result<Self, String> {
-        let client = http::client(target.is_https)?;
+        let client = match &target.socket {
+            Some(socket) => http::client_at(socket)?,
+            None => http::client(target.is_https)?,
+        };
         Ok(Self { client, target })
     }
 
@@ -83,7 +86,7 @@ impl Client {
     }
 
     fn json(&self, body: &[u8]) -> Result<Value, Trouble> {
-        serde_json::from_slice(body).map_err(|_| Trouble::Stranger(self.target.base.clone()))
+        serde_json::from_slice(body).map_err(|_| Trouble::Stranger(self.target.shown()))
     }
 
     async fn ask(
@@ -107,7 +110,7 @@ impl Client {
             Ok((status, body)) if status.is_success() => Ok(body),
             Ok((status, body)) => Err(self.refused(status, &body)),
             Err(problem) => Err(Trouble::Unreachable {
-                base: self.target.base.clone(),
+                base: self.target.shown(),
                 problem,
             }),
         }
@@ -161,7 +164,7 @@ impl Client {
                 status: status.as_u16(),
                 title: foreign(title),
             },
-            None => Trouble::Stranger(self.target.base.clone()),
+            None => Trouble::Stranger(self.target.shown()),
         }
     }
 }

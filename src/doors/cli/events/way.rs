@@ -33,10 +33,24 @@ pub struct Way {
 pub struct Target {
     /// Scheme and authority, without a final slash.
     pub base: String,
+    /// The Unix socket that it is reached over, if it is one.
+    pub socket: Option<PathBuf>,
     /// Whether it is reached over TLS.
     pub is_https: bool,
     /// The token to show.
     pub token: Option<Secret>,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Where it is, for people.
+    pub fn shown(&self) -> String {
+        match &self.socket {
+            Some(socket) => format!("unix:{}", socket.display()),
+            None => self.base.clone(),
+        }
+    }
 }
 
 // === impl Way ===
@@ -51,6 +65,7 @@ impl Way {
             let (base, is_https) = base(admin).map_err(Failed::Usage)?;
             return Ok(Target {
                 base,
+                socket: None,
                 is_https,
                 token: given,
             });
@@ -71,16 +86,14 @@ impl Way {
                 reference,
             )
         });
-        let address = config.admin.listen.iter().find_map(Listen::tcp);
-        let address = address.ok_or_else(|| {
-            Failed::Usage(
-                "admin.listen names no address that this command can reach; add one, such as \
-                 \"127.0.0.1:9180\", or use --admin"
-                    .to_owned(),
-            )
+        let (base, socket) = reachable(&config.admin.listen).ok_or_else(|| {
+            let passed =
+                "admin.listen names only what systemd passes on; say with --admin where that is";
+            Failed::Usage(passed.to_owned())
         })?;
         Ok(Target {
-            base: format!("http://{}", reachable(address)),
+            base,
+            socket,
             is_https: false,
             token: given.or(configured.transpose()?),
         })
@@ -117,8 +130,24 @@ fn base(admin: &Uri) -> Result<(String, bool), String> {
     Ok((format!("{scheme}://{authority}"), scheme == "https"))
 }
 
+/// The base and the socket of where an admin API is best reached: over a Unix socket or loopback, where no token is
+/// needed, or else wherever it listens.
+fn reachable(places: &[Listen]) -> Option<(String, Option<PathBuf>)> {
+    let socket = places.iter().find_map(|place| match place {
+        Listen::Unix(path) => Some(path.clone()),
+        Listen::Tcp(_) | Listen::Passed(_) => None,
+    });
+    let addresses = || places.iter().filter_map(Listen::tcp);
+    let address = addresses().find(|address| address.ip().is_loopback());
+    match (address, socket) {
+        (Some(address), _) => Some((format!("http://{address}"), None)),
+        (None, Some(socket)) => Some(("http://localhost".to_owned(), Some(socket))),
+        (None, None) => Some((format!("http://{}", on_loopback(addresses().next()?)), None)),
+    }
+}
+
 /// Who listens everywhere is reached on loopback.
-fn reachable(mut listen: SocketAddr) -> SocketAddr {
+fn on_loopback(mut listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -153,13 +182,25 @@ mod tests {
     }
 
     #[test]
-    fn an_address_for_everybody_is_reached_on_loopback() {
-        for (listen, expected) in [
-            ("0.0.0.0:9180", "127.0.0.1:9180"),
-            ("[::]:9180", "[::1]:9180"),
-            ("192.0.2.1:9180", "192.0.2.1:9180"),
+    fn the_way_that_needs_no_token_is_taken_first() {
+        for (places, expected) in [
+            (&["0.0.0.0:9180"][..], Some("http://127.0.0.1:9180")),
+            (&["[::]:9180"], Some("http://[::1]:9180")),
+            (&["192.0.2.1:9180"], Some("http://192.0.2.1:9180")),
+            (&["0.0.0.0:9180", "[::1]:9181"], Some("http://[::1]:9181")),
+            (
+                &["0.0.0.0:9180", "unix:/a"],
+                Some("http://localhost over /a"),
+            ),
+            (&["systemd:a", "unix:/a"], Some("http://localhost over /a")),
+            (&["systemd:a"], None),
         ] {
-            assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
+            let places: Vec<Listen> = places.iter().map(|place| place.parse().unwrap()).collect();
+            let found = reachable(&places).map(|(base, socket)| match socket {
+                Some(socket) => format!("{base} over {}", socket.display()),
+                None => base,
+            });
+            assert_eq!(found.as_deref(), expected, "{places:?}");
         }
     }
 }
