@@ -94,6 +94,13 @@ fn the_version_and_the_help_are_no_errors() {
     for command in ["run", "check", "demo", "send", "verify", "events"] {
         expect(&[command, "--help"], 0, &["Usage: passgate", "passgate "]);
     }
+    for arguments in [&["--help"][..], &["run", "--help"]] {
+        expect(
+            arguments,
+            0,
+            &["\n  0 ", "\n  1 ", "\n  2 ", "\n  75 ", "\n  78 "],
+        );
+    }
     expect(
         &["send", "--help"],
         0,

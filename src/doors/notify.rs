@@ -144,6 +144,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_reload_is_said_with_its_time_in_one_message() {
+        let log = Log::new(
+            Box::new(io::sink()),
+            crate::keepers::log::Format::Json,
+            Arc::new(crate::words::time::SystemClock::new()),
+        );
+        let (words, said) = sync_channel(WAITING_MAX);
+        let notifier = Notifier {
+            log: log.unwrap(),
+            words: Some(words),
+        };
+        notifier.reloading();
+        notifier.ready("as before");
+        let message = said.try_recv().unwrap();
+        let (first, second) = message.split_once('\n').unwrap();
+        assert_eq!(first, "RELOADING=1");
+        let time = second.strip_prefix("MONOTONIC_USEC=").unwrap();
+        assert!(time.parse::<u64>().unwrap() > 0);
+        assert_eq!(said.try_recv().unwrap(), "READY=1\nSTATUS=as before");
+        // Beyond the bound nobody is held up.
+        for _ in 0..=WAITING_MAX {
+            notifier.ready("");
+        }
+        assert_eq!(said.try_iter().count(), WAITING_MAX);
+    }
+
+    #[test]
     fn only_a_store_that_hangs_is_worth_a_restart() {
         for (health, expected) in [
             (Health::Ready, true),

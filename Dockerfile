@@ -1,0 +1,26 @@
+# passgate in an image with nothing else in it.
+#
+#   docker build -t passgate .
+#   docker run -v ./config.toml:/etc/passgate/config.toml:ro -v passgate:/var/lib/passgate -p 8080:8080 passgate
+FROM rust:1.95-bookworm AS build
+WORKDIR /build
+COPY . .
+# Naming the target keeps the flags away from build scripts and macros, which cannot be static. Names are resolved
+# from /etc/hosts and /etc/resolv.conf by what is linked in; there is no nsswitch.conf in the image that could ask
+# for modules.
+RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
+    && mkdir -p /image/var/lib/passgate /image/etc/passgate /image/etc/ssl/certs /image/tmp \
+    && cp "target/$target/release/passgate" /image/passgate \
+    && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+    && chown -R 65532:65532 /image/var/lib/passgate
+
+FROM scratch
+COPY --from=build /image /
+# A number: Kubernetes cannot tell of a name whether it is root.
+USER 65532:65532
+VOLUME /var/lib/passgate
+EXPOSE 8080 9180
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/passgate"]
+CMD ["run", "--config", "/etc/passgate/config.toml"]
