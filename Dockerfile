@@ -24,3 +24,5 @@ EXPOSE 8080 9180
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/passgate"]
 CMD ["run", "--config", "/etc/passgate/config.toml"]
+HEALTHCHECK --interval=10s --timeout=6s --start-period=5m \
+    CMD ["/passgate", "ready", "--config", "/etc/passgate/config.toml"]

@@ -91,7 +91,7 @@ fn expect(arguments: &[&str], code: i32, texts: &[&str]) -> Ran {
 #[test]
 fn the_version_and_the_help_are_no_errors() {
     expect(&["--version"], 0, &["passgate 0."]);
-    for command in ["run", "check", "demo", "send", "verify", "events"] {
+    for command in ["run", "ready", "check", "demo", "send", "verify", "events"] {
         expect(&[command, "--help"], 0, &["Usage: passgate", "passgate "]);
     }
     for arguments in [&["--help"][..], &["run", "--help"]] {

@@ -138,6 +138,16 @@ fn the_image_runs_what_there_is_as_nobody_in_particular() {
         assert!(dockerfile.contains(&prepared), "{prepared}");
     }
     assert_eq!(instruction("STOPSIGNAL"), "SIGTERM");
+    let (_, health) = dockerfile.split_once("HEALTHCHECK").unwrap();
+    let (_, health) = health.split_once("CMD ").unwrap();
+    let health: Vec<String> = serde_json::from_str(health.trim()).unwrap();
+    assert_eq!(health[0], "/passgate");
+    assert_eq!(
+        health[1..],
+        ["ready", "--config", "/etc/passgate/config.toml"]
+    );
+    let ready: Vec<&str> = health[1..].iter().map(String::as_str).collect();
+    assert_eq!(passgate(&[&ready[..], &["--help"]].concat()).0, 0);
 }
 
 #[test]

@@ -157,12 +157,32 @@ fn a_token_comes_from_the_configuration_or_by_reference() {
 }
 
 #[test]
+fn whether_it_is_ready_is_an_exit_code() {
+    let app = Server::start(|_| (200, "-"));
+    let mut gateway = Running::start(&app, "token = \"env:PASSWORKS_KEY\"");
+    let by_config = ["ready", "--config", &gateway.config];
+    let by_url = ["ready", "--admin", &gateway.admin];
+    for arguments in [&by_config, &by_url] {
+        assert_eq!(expect(arguments, 0, &[]).stdout, "ready\n");
+    }
+    let red = Server::start(|_| (503, "-"));
+    let stranger = ["ready", "--admin", &red.url("")];
+    expect(&stranger, 1, &["not ready: ", "answered 503"]);
+    gateway.child.kill().unwrap();
+    gateway.child.wait().unwrap();
+    expect(&by_config, 1, &["cannot be reached"]);
+    expect(&["ready", "--admin", "127.0.0.1:9180"], 2, &[]);
+    expect(&["ready", "--config", "/does/not/exist"], 78, &[]);
+}
+
+#[test]
 fn a_gateway_whose_admin_api_is_a_unix_socket_is_asked_over_it() {
     let app = Server::start(|_| (422, "-"));
     let mut gateway = Running::start(&app, "listen = [\"unix:admin.sock\"]");
     gateway.send("1");
     let list = ["events", "list", "--config", &gateway.config];
     expect(&list, 0, &["dead_letter", "card.active"]);
+    expect(&["ready", "--config", &gateway.config], 0, &["ready"]);
     gateway.child.kill().unwrap();
     gateway.child.wait().unwrap();
     expect(&list, 1, &["unix:/", "admin.sock", "cannot be reached"]);

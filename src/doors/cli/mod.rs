@@ -13,6 +13,8 @@ mod demo;
 mod events;
 mod http;
 mod opening;
+mod place;
+mod ready;
 mod run;
 mod secrets;
 mod send;
@@ -54,6 +56,9 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "config.toml")]
         config: PathBuf,
     },
+    /// Ask a running gateway whether it is ready.
+    #[command(after_help = ready::EXAMPLE)]
+    Ready(ready::Arguments),
     /// Read the configuration and say every mistake in it, with line and column.
     #[command(after_help = check::EXAMPLE)]
     Check(check::Arguments),
@@ -109,6 +114,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match arguments.command {
         Command::Run { config } => run::run(&config),
+        Command::Ready(arguments) => ExitCode::from(ready::run(&arguments)),
         Command::Check(arguments) => ExitCode::from(check::run(&arguments)),
         Command::Demo { keep_running } => demo::run(keep_running),
         Command::Send(arguments) => ExitCode::from(send::run(&arguments)),

@@ -10,7 +10,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use crate::doors::cli::events::way::Target;
-use crate::doors::cli::http::{self, HttpClient, innermost};
+use crate::doors::cli::http::{HttpClient, innermost};
 use crate::doors::cli::terminal::foreign;
 
 /// A client of one gateway.
@@ -52,10 +52,7 @@ impl Client {
     /// # Errors
     /// Why there can be none.
     pub fn new(target: Target) -> Result<Self, String> {
-        let client = match &target.socket {
-            Some(socket) => http::client_at(socket)?,
-            None => http::client(target.is_https)?,
-        };
+        let client = target.base.client()?;
         Ok(Self { client, target })
     }
 
@@ -86,7 +83,7 @@ impl Client {
     }
 
     fn json(&self, body: &[u8]) -> Result<Value, Trouble> {
-        serde_json::from_slice(body).map_err(|_| Trouble::Stranger(self.target.shown()))
+        serde_json::from_slice(body).map_err(|_| Trouble::Stranger(self.target.base.shown()))
     }
 
     async fn ask(
@@ -110,7 +107,7 @@ impl Client {
             Ok((status, body)) if status.is_success() => Ok(body),
             Ok((status, body)) => Err(self.refused(status, &body)),
             Err(problem) => Err(Trouble::Unreachable {
-                base: self.target.shown(),
+                base: self.target.base.shown(),
                 problem,
             }),
         }
@@ -122,7 +119,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Request<Full<Bytes>>, Trouble> {
-        let uri = format!("{}/api/v1/{path}", self.target.base);
+        let uri = format!("{}/api/v1/{path}", self.target.base.url);
         let agent = concat!("passgate-events/", env!("CARGO_PKG_VERSION"));
         let mut request = Request::builder()
             .method(method)
@@ -164,7 +161,7 @@ impl Client {
                 status: status.as_u16(),
                 title: foreign(title),
             },
-            None => Trouble::Stranger(self.target.shown()),
+            None => Trouble::Stranger(self.target.base.shown()),
         }
     }
 }
