@@ -236,6 +236,9 @@ fn the_sidecar_is_probed_where_it_answers_and_drains_before_it_is_killed() {
         .unwrap();
     let arguments = strings(&passgate["args"]);
     assert_runs(&arguments, "/etc/passgate/config.toml");
+    // Not `latest`, which a node would ask its registry for each time.
+    let image = concat!("passgate:", env!("CARGO_PKG_VERSION"));
+    assert_eq!(passgate["image"], image);
 
     let port = |name: &str| {
         let ports = passgate["ports"].as_array().unwrap().iter();

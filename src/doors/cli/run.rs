@@ -21,6 +21,7 @@ use crate::doors::process::{is_root_without_need, limits_within, raise_descripto
 use crate::doors::reload::Reloader;
 use crate::keepers::log::{Format, Level, Log};
 use crate::keepers::metrics::Metrics;
+use crate::keepers::store::embedded::Embedded;
 use crate::rules::config::Config;
 use crate::rules::config::listen::Listen;
 use crate::rules::config::source::{ConfigSource, FileSource};
@@ -92,21 +93,12 @@ async fn until_told(
         .map_err(|error| format!("the service manager cannot be told anything: {error}"))?;
     let limits = settle_in(&config, &log);
     let metrics = Arc::new(Metrics::new());
-    let is_new = !config.store.path.exists();
-    let opening = Opening::new(&config, &clock, &metrics);
+    let opening = open_store(&config, &clock, &metrics, &log, &notifier);
     let opened = tokio::select! {
-        opened = opening.open_patiently(&log, &notifier) => opened,
+        opened = opening => opened,
         () = signals.told_to_stop(None) => return Ok(()),
     };
-    let store = Arc::new(opened.map_err(Failed::from)?);
-    if is_new {
-        // On a first start this is as it should be; after any other it means that all is forgotten.
-        log.say(
-            Level::Warn,
-            "a new store was made: nothing is remembered from before",
-            &[("path", &config.store.path.display())],
-        );
-    }
+    let store = Arc::new(opened?);
     let parts = Parts {
         store: store.clone(),
         queue: store,
@@ -117,11 +109,7 @@ async fn until_told(
         source: Some(source),
         passed,
     };
-    let routes: Vec<String> = config
-        .routes
-        .iter()
-        .map(|route| format!("{} at {}", route.name, route.path))
-        .collect();
+    let routes = named(&config);
     let drain = config.server.drain;
     let gateway = Gateway::start(config, parts)
         .await
@@ -133,7 +121,7 @@ async fn until_told(
         &[
             ("listen", &listening),
             ("admin", &listed(gateway.admin_listening())),
-            ("routes", &routes.join(", ")),
+            ("routes", &routes),
             ("version", &env!("CARGO_PKG_VERSION")),
         ],
     );
@@ -153,6 +141,27 @@ async fn until_told(
         .await;
     watchdog.abort();
     Ok(())
+}
+
+async fn open_store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    log: &Log,
+    notifier: &Notifier,
+) -> Result<Embedded, Failed> {
+    let is_new = !config.store.path.exists();
+    let opening = Opening::new(config, clock, metrics);
+    let store = opening.open_patiently(log, notifier).await?;
+    if is_new {
+        // On a first start this is as it should be; after any other it means that all is forgotten.
+        log.say(
+            Level::Warn,
+            "a new store was made: nothing is remembered from before",
+            &[("path", &config.store.path.display())],
+        );
+    }
+    Ok(store)
 }
 
 /// Looks at what the system grants, and says what is worth knowing of it.
@@ -180,6 +189,14 @@ fn settle_in(config: &Config, log: &Log) -> Limits {
         );
     }
     limits
+}
+
+fn named(config: &Config) -> String {
+    let routes = config.routes.iter();
+    let routes: Vec<String> = routes
+        .map(|route| format!("{} at {}", route.name, route.path))
+        .collect();
+    routes.join(", ")
 }
 
 fn listed(places: &[Listen]) -> String {
