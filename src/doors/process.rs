@@ -3,9 +3,7 @@
 
 use std::io;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit,
-};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::rules::config::Config;
 use crate::words::limits::Limits;
@@ -31,8 +29,20 @@ pub fn forbid_dumps() -> io::Result<()> {
         maximum: Some(0),
     };
     setrlimit(Resource::Core, none)?;
-    // A pipe in the kernel's core_pattern gets a dump whatever the limit says, but not of such a process.
+    close_to_others()
+}
+
+/// A pipe in the kernel's core_pattern gets a dump whatever the limit says, but not of such a process.
+#[cfg(target_os = "linux")]
+fn close_to_others() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Elsewhere the limit is all there is.
+#[cfg(not(target_os = "linux"))]
+fn close_to_others() -> io::Result<()> {
     Ok(())
 }
 

@@ -4,7 +4,6 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -43,10 +42,13 @@ fn clear_away(path: &Path) -> io::Result<()> {
         let what = "there is a file that is no socket; it is left alone";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
     }
-    match UnixStream::connect(path) {
+    // Without waiting: one that listens and does not accept would hold the start up for ever.
+    let asking = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    asking.set_nonblocking(true)?;
+    match asking.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) => Err(error),
-        Ok(_) => {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        Ok(()) | Err(_) => {
             let what = "another process listens there";
             Err(io::Error::new(io::ErrorKind::AddrInUse, what))
         }
