@@ -25,7 +25,11 @@ pub struct Limits {
     pub linger_bytes: usize,
     /// A body has this long to arrive.
     pub body_time: Duration,
-    /// In the narrow lane a body has less.
+    /// So long a body may come as slowly as it likes,
+    pub body_grace: Duration,
+    /// and then no slower than so many bytes a second, on the whole.
+    pub body_rate: u32,
+    /// In the narrow lane a body has less time.
     pub lane_body_time: Duration,
     /// Bytes of all bodies in memory at one time.
     pub body_bytes: usize,
@@ -48,6 +52,8 @@ impl Default for Limits {
             linger_time: Duration::from_secs(2),
             linger_bytes: 32 * 1024 * 1024,
             body_time: Duration::from_secs(10),
+            body_grace: Duration::from_secs(5),
+            body_rate: 1024,
             lane_body_time: Duration::from_secs(2),
             body_bytes: 256 * 1024 * 1024,
             request_time: Duration::from_secs(25),

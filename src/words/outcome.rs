@@ -25,6 +25,8 @@ pub enum Outcome {
     Unauthentic,
     /// Authentic, but its own time is too far from now (`inline` only).
     Stale,
+    /// The client's address is not among those that the route is for.
+    NotAllowed,
     /// No route has this path (and host).
     NoRoute,
     /// The route does not take this method.
@@ -76,7 +78,7 @@ pub enum Malformed {
 
 impl Outcome {
     /// Every label, at its [`Outcome::index`].
-    pub const LABELS: [&'static str; 22] = [
+    pub const LABELS: [&'static str; 23] = [
         "forwarded",
         "queued",
         "spilled",
@@ -85,6 +87,7 @@ impl Outcome {
         "malformed",
         "unauthentic",
         "stale",
+        "not_allowed",
         "no_route",
         "method",
         "too_slow",
@@ -112,20 +115,21 @@ impl Outcome {
             Self::Malformed(_) => 5,
             Self::Unauthentic => 6,
             Self::Stale => 7,
-            Self::NoRoute => 8,
-            Self::Method => 9,
-            Self::TooSlow => 10,
-            Self::TooLarge => 11,
-            Self::MediaType => 12,
-            Self::ClientLimited => 13,
-            Self::RateLimited => 14,
-            Self::UpstreamStatus(_) => 15,
-            Self::UpstreamUnreachable => 16,
-            Self::UpstreamTimeout => 17,
-            Self::InFlight => 18,
-            Self::StoreUnavailable => 19,
-            Self::QueueFull => 20,
-            Self::Overloaded => 21,
+            Self::NotAllowed => 8,
+            Self::NoRoute => 9,
+            Self::Method => 10,
+            Self::TooSlow => 11,
+            Self::TooLarge => 12,
+            Self::MediaType => 13,
+            Self::ClientLimited => 14,
+            Self::RateLimited => 15,
+            Self::UpstreamStatus(_) => 16,
+            Self::UpstreamUnreachable => 17,
+            Self::UpstreamTimeout => 18,
+            Self::InFlight => 19,
+            Self::StoreUnavailable => 20,
+            Self::QueueFull => 21,
+            Self::Overloaded => 22,
         }
     }
 
@@ -142,6 +146,7 @@ impl Outcome {
             Self::Queued | Self::Spilled | Self::Duplicate | Self::DeadLettered => StatusCode::OK,
             Self::Malformed(kind) => kind.status(),
             Self::Unauthentic | Self::Stale => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -166,6 +171,7 @@ impl Outcome {
             Self::Malformed(kind) => kind.title(),
             Self::Unauthentic => "The request could not be verified.",
             Self::Stale => "The event is too old or lies in the future.",
+            Self::NotAllowed => "This address may not send here.",
             Self::NoRoute => "There is nothing here.",
             Self::Method => "This method is not accepted here.",
             Self::TooSlow => "The request did not arrive in time.",
@@ -194,6 +200,7 @@ impl Outcome {
             Self::Malformed(_)
             | Self::Unauthentic
             | Self::Stale
+            | Self::NotAllowed
             | Self::NoRoute
             | Self::Method
             | Self::TooSlow
@@ -244,7 +251,7 @@ mod tests {
     use super::*;
 
     /// One of each, so that a forgotten row in the table shows.
-    const EACH: [Outcome; 22] = [
+    const EACH: [Outcome; 23] = [
         Outcome::Forwarded(StatusCode::OK),
         Outcome::Queued,
         Outcome::Spilled,
@@ -253,6 +260,7 @@ mod tests {
         Outcome::Malformed(Malformed::Request),
         Outcome::Unauthentic,
         Outcome::Stale,
+        Outcome::NotAllowed,
         Outcome::NoRoute,
         Outcome::Method,
         Outcome::TooSlow,

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::rules::client::ClientKey;
 
@@ -58,6 +59,29 @@ pub enum BodyError {
 /// One client's unverified bodies may take this part of the budget, so that nobody alone takes all of it.
 const CLIENT_PART: usize = 8;
 
+/// How slowly a body may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// All of it has this long.
+    pub limit: Duration,
+    /// So long it may come as slowly as it likes,
+    pub grace: Duration,
+    /// and then no slower than so many bytes a second, on the whole.
+    pub rate: u32,
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// After how long a body of which so much came is given up.
+    fn patience(&self, bytes: usize) -> Duration {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let earned =
+            Duration::from_millis(bytes.saturating_mul(1000) / u64::from(self.rate.max(1)));
+        self.grace.saturating_add(earned).min(self.limit)
+    }
+}
+
 // === impl BodyBudget ===
 
 impl BodyBudget {
@@ -70,29 +94,18 @@ impl BodyBudget {
         }
     }
 
-    /// Reads a body of at most `max` bytes within `limit`.
+    /// Reads a body of at most `max` bytes at this pace.
     ///
     /// # Errors
     /// Why it is not complete; whatever was read of it is dropped.
     pub async fn read(
         &self,
-        body: Incoming,
-        client: ClientKey,
-        max: usize,
-        limit: Duration,
-    ) -> Result<ReadBody, BodyError> {
-        match tokio::time::timeout(limit, self.read_all(body, client, max)).await {
-            Ok(read) => read,
-            Err(_) => Err(BodyError::TooSlow),
-        }
-    }
-
-    async fn read_all(
-        &self,
         mut body: Incoming,
         client: ClientKey,
         max: usize,
+        pace: Pace,
     ) -> Result<ReadBody, BodyError> {
+        let began = Instant::now();
         let mut read = Chunks::None;
         let mut share: Option<OwnedSemaphorePermit> = None;
         let mut unverified = ClientShare {
@@ -100,7 +113,12 @@ impl BodyBudget {
             client,
             bytes: 0,
         };
-        while let Some(frame) = body.frame().await {
+        loop {
+            let until = began + pace.patience(read.len());
+            let frame = tokio::time::timeout_at(until, body.frame());
+            let Some(frame) = frame.await.map_err(|_| BodyError::TooSlow)? else {
+                break;
+            };
             let frame = frame.map_err(|_| BodyError::Broken)?;
             // Trailers are dropped: nothing in them was there when the head was checked.
             let Ok(data) = frame.into_data() else {

@@ -32,7 +32,7 @@ use crate::words::outcome::{Malformed, Outcome};
 use crate::words::time::Clock;
 use crate::words::verdict::{Unverified, Verdict};
 use crate::work::answer::Ending;
-use crate::work::body::{BodyBudget, BodyError, ReadBody};
+use crate::work::body::{BodyBudget, BodyError, Pace, ReadBody};
 use crate::work::forward::Attempted;
 use crate::work::head;
 use crate::work::routes::Route;
@@ -176,6 +176,9 @@ impl Gate {
             .route
             .clone()
             .ok_or_else(|| Ending::of(Outcome::NoRoute).closing())?;
+        if !route.config.is_open_to(head.client) {
+            return Err(Ending::of(Outcome::NotAllowed).closing());
+        }
         head::check(&head, &route.config, note.length).map_err(Ending::closing)?;
 
         let client = ClientKey::from(head.client);
@@ -222,14 +225,19 @@ impl Gate {
         client: ClientKey,
     ) -> Result<ReadBody, Ending> {
         let max = route.config.max_body;
+        let pace = |limit| Pace {
+            limit,
+            grace: self.limits.body_grace,
+            rate: self.limits.body_rate,
+        };
         let read = match clients.is_used_up(client) {
             false => {
-                let limit = self.limits.body_time;
-                self.bodies.read(body, client, max, limit).await
+                let pace = pace(self.limits.body_time);
+                self.bodies.read(body, client, max, pace).await
             }
             true => {
-                let limit = self.limits.lane_body_time;
-                let reading = self.bodies.read(body, client, max, limit);
+                let pace = pace(self.limits.lane_body_time);
+                let reading = self.bodies.read(body, client, max, pace);
                 tokio::pin!(reading);
                 match tokio::time::timeout(lane::WAIT, &mut reading).await {
                     Ok(read) => read,

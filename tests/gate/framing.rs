@@ -818,6 +818,42 @@ async fn what_is_unknown_and_what_is_wrong_are_answered_alike_and_reflect_nothin
 }
 
 #[tokio::test]
+async fn a_body_may_be_slow_but_not_for_long() {
+    const LENGTH: u64 = 4000;
+    let gate = Setup::walletwerk(App::willing().await, "")
+        .within(|limits| {
+            limits.body_time = Duration::from_secs(3600);
+            limits.body_grace = Duration::from_millis(200);
+            limits.body_rate = 2000;
+        })
+        .start()
+        .await;
+    let head = format!(
+        "POST /webhooks/walletwerk HTTP/1.1\r\nHost: h\r\nX-WalletWerk-Signature: {}\r\nContent-Length: {LENGTH}\r\n\r\n",
+        "0".repeat(64)
+    );
+    for (piece, pause, status) in [(1, 20, 408), (1000, 20, 401)] {
+        let mut wire = Wire::open(gate.address).await;
+        wire.write(head.as_bytes()).await;
+        let mut sent = 0;
+        let answer = loop {
+            wire.write(&vec![b' '; piece]).await;
+            sent += piece as u64;
+            if sent >= LENGTH {
+                break wire.answer().await;
+            }
+            // The pause is what is tried here.
+            let answer = tokio::time::timeout(Duration::from_millis(pause), wire.answer());
+            if let Ok(answer) = answer.await {
+                break answer;
+            }
+            assert!(piece > 1 || sent < 400, "it may go on for ever");
+        };
+        assert_eq!(answer.unwrap().status, status, "{piece} bytes at a time");
+    }
+}
+
+#[tokio::test]
 async fn a_sender_that_dawdles_is_cut_off_and_others_are_served_meanwhile() {
     let gate = Setup::walletwerk(App::willing().await, "")
         .within(|limits| {

@@ -37,6 +37,7 @@ one_test_for_each! {
     "malformed": an_ambiguous_request_is_refused_with_the_status_that_says_most,
     "unauthentic": a_request_that_cannot_be_verified_is_refused_in_one_text,
     "stale": an_event_from_another_time_is_refused,
+    "not_allowed": a_client_outside_of_the_routes_networks_is_refused,
     "no_route": a_path_that_is_not_configured_is_not_found,
     "method": a_method_that_the_route_does_not_take_is_named_with_those_it_takes,
     "too_slow": a_head_or_body_that_does_not_come_in_time_is_given_up,
@@ -226,6 +227,34 @@ async fn an_event_from_another_time_is_refused() -> Ended {
     for time in ["2025-12-29T00:00:00Z", "2026-01-01T00:05:00Z"] {
         let event = Request::walletwerk(event_at("card.active", time, 1), "d");
         assert_eq!(gate.send(&event).await.outcome(), "forwarded", "{time}");
+    }
+    (gate, answers)
+}
+
+async fn a_client_outside_of_the_routes_networks_is_refused() -> Ended {
+    let app = App::willing().await;
+    let config = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[[route]]\nprovider = \"walletwerk\"\n\
+                  secrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://@APP@/events\"\n\
+                  allow_from = [\"203.0.113.0/24\", \"2001:db8::/32\"]";
+    let gate = Setup::config(app, config).start().await;
+    let mut answers = Vec::new();
+    for (n, client, is_let_in) in [
+        (1, "203.0.113.255", true),
+        (2, "203.0.114.0", false),
+        (3, "2001:db8:ffff::1", true),
+        (4, "2001:db9::1", false),
+        (5, "::ffff:203.0.113.7", true),
+        (6, "rubbish", false),
+        // Whom the proxy names, not whom the sender does.
+        (7, "203.0.113.1, 192.0.2.1", false),
+    ] {
+        let request = Request::walletwerk(card_event(n), &format!("d{n}"));
+        let request = request.with(&format!("X-Forwarded-For: {client}"));
+        let answer = gate.send(&request).await;
+        match is_let_in {
+            true => assert_eq!(answer.outcome(), "forwarded", "{client}"),
+            false => answers.push((403, answer)),
+        }
     }
     (gate, answers)
 }

@@ -149,7 +149,8 @@ fn mode(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("is not a mode; write {MODE}"))
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+/// Reads one network, or one address.
+pub fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>();
     // One address is the network of itself.
     let network = network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -165,4 +166,5 @@ const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 const MODE_DEFAULT: u32 = 0o660;
 
 const MODE: &str = "octal digits such as \"0660\"";
-const NETWORK: &str = "a network such as \"10.0.0.0/8\", \"fd00::/8\" or \"192.0.2.7\"";
+/// What [`network`] takes.
+pub const NETWORK: &str = "a network such as \"10.0.0.0/8\", \"fd00::/8\" or \"192.0.2.7\"";

@@ -20,6 +20,7 @@ mod signing;
 mod store;
 mod upstream;
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,6 +126,8 @@ pub struct Route {
     pub host: Option<String>,
     /// Who sends, and how it is verified.
     pub provider: Arc<dyn Provider>,
+    /// The only networks that clients may be in; `None` for anywhere.
+    pub allow_from: Option<Vec<IpNet>>,
     /// Where the app takes events.
     pub upstream: Uri,
     /// What the provider's answer waits for.
@@ -173,6 +176,16 @@ pub struct Queue {
     pub max_events: u64,
     /// So many bytes of queued events and dead letters may be stored at once.
     pub max_bytes: u64,
+}
+
+// === impl Route ===
+
+impl Route {
+    /// Whether a client of this address may send.
+    pub fn is_open_to(&self, client: IpAddr) -> bool {
+        let networks = self.allow_from.as_deref();
+        networks.is_none_or(|networks| networks.iter().any(|network| network.contains(&client)))
+    }
 }
 
 // === impl Config ===

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
+use ipnet::IpNet;
 
+use crate::rules::config::listening::{NETWORK, network};
 use crate::rules::config::queue::{self, Around};
 use crate::rules::config::{
     Delivery, Queue, Quota, Route, delivery, naming, quota, signing, upstream,
@@ -29,6 +31,7 @@ pub struct Draft<'a> {
     /// The secrets that could be had, kept to compare them between routes.
     pub secrets: Vec<Secret>,
     provider: Option<Arc<dyn Provider>>,
+    allow_from: Option<Vec<IpNet>>,
     upstream: Option<Uri>,
     delivery: Delivery,
     order_by: Option<String>,
@@ -55,8 +58,6 @@ impl<'a> Draft<'a> {
         let secrets = section.secrets("secrets");
         let provider = provider(&mut section, kind, &secrets);
         refuse_final_slash(&section, path.as_deref(), provider.as_deref());
-        // What is not understood must not be left out in silence.
-        section.not_yet("allow_from", "lists of allowed senders");
         let delivery = delivery::delivery(&mut section);
         let max_body = max_body(&mut section);
         let around = Around {
@@ -69,6 +70,7 @@ impl<'a> Draft<'a> {
             remember,
         };
         Self {
+            allow_from: allow_from(&mut section),
             upstream: upstream(&mut section),
             delivery,
             order_by: delivery::order_by(&mut section, delivery, kind),
@@ -119,6 +121,7 @@ impl<'a> Draft<'a> {
             path: self.path?,
             host: self.host,
             provider: self.provider?,
+            allow_from: self.allow_from,
             upstream: self.upstream?,
             delivery: self.delivery,
             order_by: self.order_by,
@@ -198,6 +201,17 @@ fn refuse_final_slash(section: &Section<'_>, path: Option<&str>, provider: Optio
             "must not end in `/`, since the secret segment follows with its own",
         );
     }
+}
+
+fn allow_from(section: &mut Section<'_>) -> Option<Vec<IpNet>> {
+    let networks = section.parse_one_or_each("allow_from", NETWORK, network);
+    if networks.is_empty() && section.has("allow_from") && !section.is_spoiled("allow_from") {
+        section.mistake(
+            "allow_from",
+            format!("names no network, so nobody could send; write {NETWORK}, or leave it out"),
+        );
+    }
+    (!networks.is_empty()).then_some(networks)
 }
 
 fn upstream(section: &mut Section<'_>) -> Option<Uri> {

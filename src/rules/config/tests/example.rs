@@ -53,6 +53,7 @@ fn the_defaults_of_a_route_in_the_example_are_the_defaults() {
             "name",
             "path",
             "host",
+            "allow_from",
             "secrets",
             "upstream",
             "sign_with",

@@ -69,7 +69,8 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
             "5:12: route \"walletwerk\".max_body: is out of bounds",
         ),
         (route("max_body = \"65MiB\""), "from \"1KiB\" to \"64MiB\""),
-        (route("allow_from = []"), "this version does not have"),
+        (route("allow_from = []"), "names no network"),
+        (route("allow_from = [\"10.0.0.0/33\"]"), "is not a network"),
         (
             route("[server.tls]\nx = 1"),
             "5:9: server.tls: this version does not have TLS",
