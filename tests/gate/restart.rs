@@ -4,9 +4,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -14,14 +17,35 @@ use crate::support::app::{App, Reply};
 use crate::support::clock::HandClock;
 use crate::support::gate::{Gate, Setup, open_store};
 use crate::support::process::{Process, ended, event, signal};
-use crate::support::sender::{Answer, Request, Session, card_event};
+use crate::support::sender::{Answer, Request, Session, card_event, read_answer};
 
-async fn try_to_send(to: SocketAddr, request: &Request) -> Option<Answer> {
-    let mut socket = tokio::net::TcpStream::connect(to).await.ok()?;
-    tokio::io::AsyncWriteExt::write_all(&mut socket, &request.bytes())
-        .await
-        .ok()?;
-    crate::support::sender::read_answer(&mut socket, &mut Vec::new()).await
+/// A sender's way to the gateway.
+struct Lane {
+    to: SocketAddr,
+    /// Connections are kept for as long as the gateway does.
+    keeps: bool,
+    open: Option<(TcpStream, Vec<u8>)>,
+}
+
+impl Lane {
+    /// Whether there is somebody to send to.
+    async fn is_open(&mut self) -> bool {
+        if self.open.is_none() {
+            let socket = TcpStream::connect(self.to).await.ok();
+            self.open = socket.map(|socket| (socket, Vec::new()));
+        }
+        self.open.is_some()
+    }
+
+    async fn send(&mut self, request: &Request) -> Option<Answer> {
+        let (mut socket, mut read) = self.open.take()?;
+        socket.write_all(&request.bytes()).await.ok()?;
+        let answer = read_answer(&mut socket, &mut read).await?;
+        if self.keeps && answer.header("connection") != Some("close") {
+            self.open = Some((socket, read));
+        }
+        Some(answer)
+    }
 }
 
 /// How often the app saw each event, by its idempotency key.
@@ -54,23 +78,34 @@ impl Sent {
     }
 }
 
-/// Senders that send new events until there is nobody to take them any more.
-fn load(to: SocketAddr, numbers: std::ops::Range<u64>, sent: &Arc<Sent>) -> JoinSet<()> {
+/// Senders that send new events, each over a connection of its own, until there is nobody to take them any more.
+fn load(to: SocketAddr, numbers: Range<u64>, sent: &Arc<Sent>) -> JoinSet<()> {
+    load_of(to, numbers, sent, 0)
+}
+
+/// The same, where so many of the eight senders keep their connections.
+fn load_of(to: SocketAddr, numbers: Range<u64>, sent: &Arc<Sent>, keeping: usize) -> JoinSet<()> {
     let mut senders = JoinSet::new();
     for lane in 0..8 {
         let (mine, sent) = (numbers.clone().skip(lane).step_by(8), Arc::clone(sent));
+        let mut lane = Lane {
+            to,
+            keeps: lane < keeping,
+            open: None,
+        };
         senders.spawn(async move {
             for n in mine {
+                if !lane.is_open().await {
+                    return;
+                }
                 let request = event(n);
-                match try_to_send(to, &request).await {
+                match lane.send(&request).await {
                     Some(answer) if answer.status == 200 => {
                         sent.answered.lock().unwrap().push(request)
                     }
                     Some(answer) => assert_eq!(answer.status, 503, "{}", answer.outcome()),
-                    None => {
-                        sent.unanswered.lock().unwrap().push(request);
-                        return;
-                    }
+                    // A kept connection may be closed just then, with somebody still there for a new one.
+                    None => sent.unanswered.lock().unwrap().push(request),
                 }
             }
         });
@@ -129,7 +164,7 @@ async fn a_stop_waits_for_the_work_that_a_sender_left_behind() {
     let (address, admin) = (gate.address, gate.admin);
     let stop = tokio::spawn(gate.retire());
     // It takes no new connections and says so, but has not ended.
-    while tokio::net::TcpStream::connect(address).await.is_ok() {
+    while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
     assert_eq!(Request::get("/readyz").send(admin).await.status, 503);
@@ -157,7 +192,7 @@ async fn a_stop_lets_what_is_in_flight_finish_and_those_who_wait_for_it_share_it
     gate.until("passgate_connections", |open| open == 5.0).await;
     let address = gate.address;
     let stop = tokio::spawn(gate.retire());
-    while tokio::net::TcpStream::connect(address).await.is_ok() {
+    while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
     open.send(true).unwrap();
@@ -278,7 +313,7 @@ async fn end_under_load(server: &str) {
     let process = Process::written(app.address, server, "", "");
     let sent: Arc<Sent> = Arc::default();
     let child = process.start().await;
-    let mut senders = load(process.address, 0..1_000_000, &sent);
+    let mut senders = load_of(process.address, 0..1_000_000, &sent, 4);
     while sent.count() < 100 {
         tokio::task::yield_now().await;
     }
@@ -387,17 +422,15 @@ async fn a_hangup_has_the_configuration_read_anew_and_ends_nothing() {
     let app = App::willing().await;
     let process = Process::before(app.address);
     let child = process.start().await;
-    let answer = try_to_send(process.address, &event(1)).await.unwrap();
+    let answer = event(1).send(process.address).await;
     assert_eq!(answer.outcome(), "forwarded");
     // The file is as it was: without the signal nobody would read it.
     signal(&child, "-HUP");
     let reloads = "passgate_config_reloads_total{result=\"ok\"} 1";
     let looking = async {
         loop {
-            let metrics =
-                crate::support::sender::exchange(process.admin, &Request::get("/metrics").bytes())
-                    .await;
-            if metrics.is_some_and(|metrics| metrics.body.contains(reloads)) {
+            let metrics = Request::get("/metrics").send(process.admin).await;
+            if metrics.body.contains(reloads) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -405,7 +438,7 @@ async fn a_hangup_has_the_configuration_read_anew_and_ends_nothing() {
     };
     let followed = tokio::time::timeout(Duration::from_secs(10), looking).await;
     assert!(followed.is_ok(), "the signal was not followed");
-    let again = try_to_send(process.address, &event(2)).await.unwrap();
+    let again = event(2).send(process.address).await;
     assert_eq!(again.outcome(), "forwarded");
     signal(&child, "-TERM");
     assert!(ended(child).await.success());
