@@ -28,31 +28,32 @@ const LONG_FILES: [(&str, usize, &str); 2] = [
     ),
     (
         "keepers/metrics.rs",
-        500,
+        600,
         "every metric stands in one table",
     ),
 ];
 
 /// A part of a crate or of the standard library, and the only places that may know it.
-const KNOWN_BY: [(&str, &[&str]); 12] = [
+const KNOWN_BY: [(&str, &[&str]); 13] = [
     ("redb", &["keepers/store/"]),
     ("governor", &["keepers/limit/"]),
     ("prometheus_client", &["keepers/metrics.rs"]),
     (
         "hyper::server",
-        &["doors/server/mod.rs", "doors/admin/mod.rs", "doors/cli/"],
+        &["doors/server/", "doors/admin/mod.rs", "doors/cli/"],
     ),
     ("hyper::client", &["doors/cli/"]),
     (
         "hyper_util",
         &[
-            "doors/server/mod.rs",
+            "doors/server/",
             "doors/admin/mod.rs",
             "doors/cli/",
             "work/forward.rs",
         ],
     ),
     ("hyper_rustls", &["work/forward.rs", "doors/cli/"]),
+    ("tokio_rustls", &["doors/server/tls/"]),
     ("clap", &["doors/cli/"]),
     ("tokio", &["keepers/", "work/", "doors/"]),
     (

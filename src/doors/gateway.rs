@@ -14,6 +14,8 @@ use crate::doors::listener::{BindError, Listener, bind_all};
 use crate::doors::reload::{Fixed, Reloader};
 use crate::doors::sentinel;
 use crate::doors::server::Server;
+use crate::doors::server::tls::watch::Teller;
+use crate::doors::server::tls::{Tls, TlsError};
 use crate::keepers::ledger::Ledger;
 use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
@@ -80,6 +82,8 @@ pub enum StartError {
     Store(StoreError),
     /// The configuration cannot be put to work.
     NotWorking(NotWorking),
+    /// Senders cannot be shown a certificate.
+    Tls(TlsError),
 }
 
 // === impl Gateway ===
@@ -100,6 +104,12 @@ impl Gateway {
             source,
             mut passed,
         } = parts;
+        let (tls, watch) = match &config.server.tls {
+            Some(tls) => Tls::new(tls, limits.handshake_time, &metrics)
+                .map(|(tls, watch)| (Some(tls), Some(watch)))
+                .map_err(StartError::Tls)?,
+            None => (None, None),
+        };
         let mode = config.server.socket_mode;
         let listeners =
             bind_all(&config.server.listen, mode, &mut passed).map_err(StartError::Bind)?;
@@ -136,7 +146,7 @@ impl Gateway {
         });
         let replays = load_replays(Arc::clone(&gate)).await?;
         let (stop, stopping) = watch::channel(false);
-        let server = Server::new(Arc::clone(&gate));
+        let server = Server::new(Arc::clone(&gate), tls);
         let mut servers = JoinSet::new();
         let listening = places(&listeners);
         for listener in listeners {
@@ -145,6 +155,14 @@ impl Gateway {
         let mut workers = JoinSet::new();
         workers.spawn(Crew::new(Arc::clone(&gate)).run(stopping.clone()));
         workers.spawn(Arc::clone(&replays).run(stopping.clone()));
+        if let Some(watch) = watch {
+            let teller = Teller {
+                clock: Arc::clone(&gate.clock),
+                log: gate.log.clone(),
+                metrics: Arc::clone(&gate.metrics),
+            };
+            workers.spawn(watch.run(teller, limits.certificate_poll, stopping.clone()));
+        }
         let token = Arc::new(ArcSwapOption::new(token.map(Arc::new)));
         let access = Access::new(Arc::clone(&token), Arc::clone(&gate.clock));
         let reloader = Reloader::new(Arc::clone(&gate), ground, source, fixed, token);
@@ -268,6 +286,7 @@ impl fmt::Display for StartError {
             Self::Bind(error) => error.fmt(f),
             Self::Store(error) => write!(f, "the store cannot be used: {error}"),
             Self::NotWorking(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
         }
     }
 }

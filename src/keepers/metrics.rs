@@ -46,6 +46,10 @@ pub struct Metrics {
     breaker_open: Family<Labels, Gauge>,
     reloads: Family<Labels, Counter>,
     config_is_current: Gauge,
+    tls_not_after: Family<Labels, Gauge>,
+    tls_reload_errors: Family<Labels, Counter>,
+    tls_reload_failing: Family<Labels, Gauge>,
+    handshakes: [Counter; Handshake::LABELS.len()],
     unmatched: RequestCounters,
     /// From the complete head to the answer.
     pub request_seconds: Histogram,
@@ -95,6 +99,27 @@ pub struct RouteMetrics {
     last_event: Gauge,
     last_event_at_millis: AtomicU64,
     has_event: AtomicBool,
+}
+
+/// A certificate's handles.
+pub struct CertificateMetrics {
+    /// Until when it is good, in Unix seconds.
+    pub not_after: Gauge,
+    /// Changes of its files that could not be served.
+    pub reload_errors: Counter,
+    /// 1 while its files hold something that cannot be served.
+    pub reload_failing: Gauge,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// With a connection.
+    Done,
+    /// With an alert, or the peer's going away.
+    Failed,
+    /// At the deadline.
+    TooSlow,
 }
 
 /// How an attempt at the app ended.
@@ -190,6 +215,28 @@ impl Metrics {
             "Readings anew of the configuration",
             reloads.clone(),
         );
+        let tls_not_after = family(
+            &mut registry,
+            "tls_not_after_seconds",
+            "Unix time at which a certificate expires",
+        );
+        let tls_reload_errors = family(
+            &mut registry,
+            "tls_reload_errors",
+            "New certificates that could not be served, so that the one before still is",
+        );
+        let tls_reload_failing = family(
+            &mut registry,
+            "tls_reload_failing",
+            "1 while a certificate cannot be renewed from where it comes",
+        );
+        let handshakes = family(
+            &mut registry,
+            "tls_handshakes",
+            "TLS handshakes of senders by how they ended",
+        );
+        let handshakes = Handshake::LABELS
+            .map(|result| handshakes.get_or_create_owned(&vec![("result", result.to_owned())]));
         let unmatched = RequestCounters::new(&requests, NO_ROUTE);
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
@@ -254,6 +301,10 @@ impl Metrics {
             breaker_open,
             reloads,
             config_is_current,
+            tls_not_after,
+            tls_reload_errors,
+            tls_reload_failing,
+            handshakes,
             unmatched,
             request_seconds,
             upstream_seconds,
@@ -305,6 +356,23 @@ impl Metrics {
             last_event: self.last_event.get_or_create_owned(&of_route()),
             last_event_at_millis: AtomicU64::new(millis(since_start)),
             has_event: AtomicBool::new(false),
+        }
+    }
+
+    /// The handles of a certificate.
+    pub fn certificate(&self, name: &str) -> CertificateMetrics {
+        let labels = vec![("certificate", name.to_owned())];
+        CertificateMetrics {
+            not_after: self.tls_not_after.get_or_create_owned(&labels),
+            reload_errors: self.tls_reload_errors.get_or_create_owned(&labels),
+            reload_failing: self.tls_reload_failing.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Counts a handshake.
+    pub fn count_handshake(&self, how: Handshake) {
+        if let Some(counter) = self.handshakes.get(how.index()) {
+            counter.inc();
         }
     }
 
@@ -418,6 +486,21 @@ impl RouteMetrics {
             millis(since_start).saturating_sub(self.last_event_at_millis.load(Ordering::Relaxed));
         self.last_event
             .set(i64::try_from(since / 1000).unwrap_or(i64::MAX));
+    }
+}
+
+// === impl Handshake ===
+
+impl Handshake {
+    /// Every label, at its index.
+    const LABELS: [&'static str; 3] = ["done", "failed", "too_slow"];
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::TooSlow => 2,
+        }
     }
 }
 

@@ -77,6 +77,7 @@ pub fn record(route: &Route, message: &Message, verdict: &Verdict, content: Key)
     record.subject = verdict.subject.clone();
     record.delivery_id = verdict.identity.delivery_id.as_deref().map(str::to_owned);
     record.host = head.text(&HOST).map(str::to_owned);
+    record.is_secure = head.is_secure;
     record
 }
 
@@ -171,10 +172,11 @@ fn tell_way(headers: &mut HeaderMap, record: &Record) {
         let _ = write!(forwarded, ";host=\"{host}\"");
         insert(headers, X_FORWARDED_HOST, host);
     }
-    forwarded.push_str(";proto=http");
+    let proto = if record.is_secure { "https" } else { "http" };
+    let _ = write!(forwarded, ";proto={proto}");
     insert(headers, FORWARDED, &forwarded);
     insert(headers, X_FORWARDED_FOR, &client);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     headers.insert(VIA, HeaderValue::from_static("1.1 passgate"));
 }
 

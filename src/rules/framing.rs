@@ -40,6 +40,8 @@ pub enum Flaw {
     Target,
     /// The target's authority is not the one in `Host`.
     Misdirected,
+    /// `Host` is no name of the certificate that the sender was shown.
+    OtherHost,
     /// A line ends in a bare LF, is folded, has no colon, an ill-formed name or control characters.
     Field,
     /// More than [`FIELDS_MAX`] fields, or more than [`HEAD_BYTES_MAX`] bytes.
@@ -150,7 +152,7 @@ impl Flaw {
             | Self::Length
             | Self::TransferCoding => Some(Malformed::Request),
             Self::TargetTooLong => Some(Malformed::TargetTooLong),
-            Self::Misdirected => Some(Malformed::Misdirected),
+            Self::Misdirected | Self::OtherHost => Some(Malformed::Misdirected),
             Self::HeadTooLarge => Some(Malformed::HeadTooLarge),
             Self::TooSlow => None,
         }
@@ -163,6 +165,7 @@ impl Flaw {
             Self::TargetTooLong => "request target too long",
             Self::Target => "ill-formed request target",
             Self::Misdirected => "target and Host name different authorities",
+            Self::OtherHost => "Host is no name of the certificate that was shown",
             Self::Field => "ill-formed header field",
             Self::HeadTooLarge => "head too large",
             Self::Host => "Host missing, doubled or ill-formed",

@@ -3,6 +3,7 @@
 //! Bytes and `now` go in, a decision comes out. No sockets, no tasks, no clock; only the configuration's
 //! secrets are read from files and the environment, at load.
 
+pub mod certificate;
 pub mod clean;
 pub mod client;
 pub mod config;

@@ -12,6 +12,10 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one client at one time; further ones are closed at once. Trusted proxies are exempt.
     pub client_connections: usize,
+    /// A TLS handshake has this long, from the accepted connection to its last byte.
+    pub handshake_time: Duration,
+    /// The files of certificates are looked at this often.
+    pub certificate_poll: Duration,
     /// A whole head, first byte included, has this long to arrive.
     pub head_time: Duration,
     /// A connection may idle this long between requests. It is counted from the last head, so it must be longer
@@ -46,6 +50,8 @@ impl Default for Limits {
         Self {
             connections: 4096,
             client_connections: 256,
+            handshake_time: Duration::from_secs(10),
+            certificate_poll: Duration::from_secs(5),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             write_time: Duration::from_secs(10),

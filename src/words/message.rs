@@ -23,6 +23,8 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Who is calling, after trusted proxies were asked.
     pub client: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
     /// When the head was complete.
     pub received_at: Timestamp,
     /// Our own name for this request, in the log and in the answer.

@@ -40,6 +40,9 @@ pub struct Record {
     /// The host it was sent to.
     pub host: Option<String>,
     received_ms: i64,
+    /// Whether it came over TLS. The version of the stored form says so.
+    #[serde(skip)]
+    pub is_secure: bool,
 }
 
 /// What a record is made of besides its public fields.
@@ -57,8 +60,11 @@ pub struct Stamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// The version that is written.
+/// The version of what came in plain text.
 const VERSION: u8 = 1;
+
+/// The version of what came over TLS; it is otherwise the same.
+const VERSION_SECURE: u8 = 2;
 
 // === impl Record ===
 
@@ -80,6 +86,7 @@ impl Record {
             client,
             host: None,
             received_ms: stamp.received_at.as_millis(),
+            is_secure: false,
         }
     }
 
@@ -106,7 +113,11 @@ impl Record {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         // Only a sequence of unknown length could fail, and there is none.
-        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
+        let version = match self.is_secure {
+            true => VERSION_SECURE,
+            false => VERSION,
+        };
+        postcard::to_extend(self, vec![version]).unwrap_or_default()
     }
 
     /// Reads the stored form.
@@ -114,10 +125,16 @@ impl Record {
     /// # Errors
     /// [`Unreadable`], whatever the bytes are.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        match bytes.split_first() {
-            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| Unreadable),
-            Some(_) | None => Err(Unreadable),
-        }
+        let (is_secure, rest) = match bytes.split_first() {
+            Some((&VERSION, rest)) => (false, rest),
+            Some((&VERSION_SECURE, rest)) => (true, rest),
+            Some(_) | None => return Err(Unreadable),
+        };
+        let record: Self = postcard::from_bytes(rest).map_err(|_| Unreadable)?;
+        Ok(Self {
+            is_secure,
+            ..record
+        })
     }
 }
 
@@ -132,7 +149,7 @@ mod tests {
         fn what_is_stored_reads_back(
             query in ".{0,20}", value in proptest::collection::vec(any::<u8>(), 0..30),
             subject in proptest::option::of(".{0,20}"), time in proptest::option::of(-9_000_000_000i64..9_000_000_000),
-            content in any::<[u8; 16]>(),
+            content in any::<[u8; 16]>(), is_secure in any::<bool>(),
         ) {
             let stamp = Stamp {
                 content: Key::from_bytes(content),
@@ -143,6 +160,7 @@ mod tests {
             record.query = query;
             record.headers.push(("x".to_owned(), value));
             record.subject = subject;
+            record.is_secure = is_secure;
             prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
         }
 
@@ -160,7 +178,7 @@ mod tests {
             received_at: Timestamp::from_secs(0),
         };
         let mut bytes = Record::new("p", stamp, Assurance::None, [0, 0, 0, 0].into()).encode();
-        bytes[0] = VERSION + 1;
+        bytes[0] = VERSION_SECURE + 1;
         assert_eq!(Record::decode(&bytes), Err(Unreadable));
     }
 }

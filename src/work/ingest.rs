@@ -77,6 +77,8 @@ pub struct HeadNote {
     pub length: BodyLength,
     /// Why the head was refused; it stands in for one that could not be passed on.
     pub flaw: Option<Flaw>,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
 }
 
 /// What is known of a request for its end.
@@ -105,6 +107,19 @@ struct Admitted {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+// === impl HeadNote ===
+
+impl HeadNote {
+    /// The note of a head that came in plain text.
+    pub const fn new(length: BodyLength, flaw: Option<Flaw>) -> Self {
+        Self {
+            length,
+            flaw,
+            is_secure: false,
+        }
+    }
+}
+
 // === impl Gate ===
 
 impl Gate {
@@ -128,6 +143,7 @@ impl Gate {
             uri: parts.uri,
             headers: parts.headers,
             received_at: self.clock.now(),
+            is_secure: note.is_secure,
             request_id: format!("{:032x}", fastrand::u128(..)).into(),
         });
         let mut trace = Trace {

@@ -15,6 +15,9 @@ mod outcomes;
 /// How requests are framed and cut: ambiguous ones, early refusals, slow senders, paths and hosts.
 mod framing;
 
+/// TLS with senders.
+mod tls;
+
 /// Quotas of routes and of clients, and the numbers they tell.
 mod quotas;
 

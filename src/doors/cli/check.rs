@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use crate::doors::cli::terminal::{complain_all, say};
 use crate::doors::cli::{CONFIGURATION, DONE};
 use crate::rules::config::file;
-use crate::rules::config::surroundings::Surroundings;
+use crate::rules::config::surroundings::SurroundingsAt;
 use crate::rules::reader::remark::listing;
 use crate::rules::reader::secrets::SecretSource;
+use crate::words::time::{Clock, SystemClock};
 
 /// What `check` is called with.
 #[derive(Debug, clap::Args)]
@@ -25,9 +26,10 @@ pub const EXAMPLE: &str = "Example:\n  passgate check --config config.toml --no-
 
 /// Checks and gives the exit code.
 pub fn run(arguments: &Arguments) -> u8 {
+    let surroundings = SurroundingsAt(SystemClock::new().now());
     let source: Option<&dyn SecretSource> = match arguments.no_secrets {
         true => None,
-        false => Some(&Surroundings),
+        false => Some(&surroundings),
     };
     match file::load(&arguments.config, source) {
         Ok((config, warnings)) => {

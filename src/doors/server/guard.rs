@@ -137,7 +137,7 @@ impl<S> Guard<S> {
         };
         match framing::check(&self.waiting[..end]) {
             Ok(length) => {
-                self.notes.put(HeadNote { length, flaw: None });
+                self.notes.put(HeadNote::new(length, None));
                 self.cleared = end;
                 self.has_begun = false;
                 self.next = match length {
@@ -158,10 +158,8 @@ impl<S> Guard<S> {
         let (method, target) = framing::method_and_target(&self.waiting).unwrap_or(("POST", "/"));
         let stand_in =
             format!("{method} {target} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
-        self.notes.put(HeadNote {
-            length: BodyLength::Unstated,
-            flaw: Some(flaw),
-        });
+        self.notes
+            .put(HeadNote::new(BodyLength::Unstated, Some(flaw)));
         self.waiting = stand_in.into_bytes();
         self.cleared = self.waiting.len();
         self.next = Next::Nothing;

@@ -1,25 +1,25 @@
 //! The listener for senders: accepts connections, within bounds, and has each served.
 
+pub mod caller;
 pub mod guard;
+pub mod http1;
+pub mod tls;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::doors::listener::{Listener, Stream};
-use crate::doors::server::guard::Guard;
+use crate::doors::server::caller::{Asked, Caller};
+use crate::doors::server::tls::Tls;
 use crate::keepers::log::Level;
 use crate::rules::client::ClientKey;
-use crate::rules::framing::{BodyLength, FIELDS_MAX, Flaw, HEAD_BYTES_MAX};
-use crate::work::ingest::{Gate, HeadNote};
+use crate::work::ingest::Gate;
 
 /// After a failed accept (no descriptors left, mostly) this long is waited.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves senders until told to stop.
 pub struct Server {
     gate: Arc<Gate>,
+    tls: Option<Arc<Tls>>,
     places: Arc<Semaphore>,
     by_client: Arc<ByClient>,
 }
@@ -45,11 +46,12 @@ struct Place {
 // === impl Server ===
 
 impl Server {
-    /// A server before `gate`.
-    pub fn new(gate: Arc<Gate>) -> Arc<Self> {
+    /// A server before `gate`, in plain text or behind TLS.
+    pub fn new(gate: Arc<Gate>, tls: Option<Tls>) -> Arc<Self> {
         let connections = gate.limits.connections.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             gate,
+            tls: tls.map(Arc::new),
             places: Arc::new(Semaphore::new(connections)),
             by_client: Arc::default(),
         })
@@ -97,39 +99,51 @@ impl Server {
         socket: Stream,
         peer: IpAddr,
         _place: Place,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
     ) {
         self.gate.metrics.connections.inc();
-        let guarded = Guard::new(socket, self.gate.limits);
-        let notes = guarded.notes();
-        let service = service_fn(|request| {
-            // hyper sees only heads that the guard passed on, each with a note.
-            let note = notes.take().unwrap_or(HeadNote {
-                length: BodyLength::Unstated,
-                flaw: Some(Flaw::RequestLine),
-            });
-            let gate = Arc::clone(&self.gate);
-            async move { Ok::<_, Infallible>(gate.answer(request, peer, note).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            // The guard keeps the time of heads and of idling.
-            .header_read_timeout(None)
-            .max_headers(FIELDS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX * 2)
-            .half_close(false)
-            .serve_connection(TokioIo::new(guarded), service);
-        tokio::pin!(connection);
-        let is_done = tokio::select! {
-            _ = connection.as_mut() => true,
-            _ = stop.changed() => false,
-        };
-        if !is_done {
-            connection.as_mut().graceful_shutdown();
-            // What ends a connection early (a reset, a broken chunk) has been answered as far as it could be.
-            let _ = connection.await;
+        match &self.tls {
+            None => http1::serve(socket, self.caller(peer, None), stop).await,
+            Some(tls) => self.secured(tls, socket, peer, stop).await,
         }
         self.gate.metrics.connections.dec();
+    }
+
+    /// Shakes hands, and serves what was agreed upon.
+    async fn secured<S>(
+        &self,
+        tls: &Arc<Tls>,
+        socket: S,
+        peer: IpAddr,
+        mut stop: watch::Receiver<bool>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let secured = tokio::select! {
+            secured = tls.accept(socket) => secured,
+            // Nothing was asked yet, so nothing is owed.
+            _ = stop.changed() => None,
+        };
+        let Some(secured) = secured else {
+            return;
+        };
+        let tls = Arc::clone(tls);
+        let caller = self.caller(
+            peer,
+            Some(Asked {
+                tls,
+                name: secured.name,
+            }),
+        );
+        http1::serve(secured.stream, caller, stop).await;
+    }
+
+    fn caller(&self, peer: IpAddr, secured: Option<Asked>) -> Caller {
+        Caller {
+            gate: Arc::clone(&self.gate),
+            peer,
+            secured,
+        }
     }
 
     /// A place for a connection of `peer`, unless it has too many already.

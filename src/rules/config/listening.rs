@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::rules::config::drain::drain;
 use crate::rules::config::listen::{EXPECTED, Listen};
+use crate::rules::config::tls;
 use crate::rules::config::{Admin, ClientAddressFrom, Server};
 use crate::rules::reader::Section;
 use crate::words::secret::Presented;
@@ -15,15 +16,15 @@ use crate::words::secret::Presented;
 /// What a peer on a Unix socket counts as: it is a process of this machine.
 pub const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Reads `[server]`; a relative path of a socket starts from the configuration's folder.
+/// Reads `[server]`; relative paths start from the configuration's folder.
 pub fn server(section: &mut Section<'_>, folder: &Path) -> Server {
-    section.not_yet("tls", "TLS of its own (a proxy before it does)");
     let server = Server {
         listen: listen(section, folder, SERVER_DEFAULT),
         socket_mode: socket_mode(section),
         drain: drain(section),
         trusted_proxies: trusted_proxies(section),
         client_address_from: client_address_from(section),
+        tls: tls::tls(section.section("tls"), folder),
     };
     warn_of_a_distrusted_socket(section, &server);
     server

@@ -9,6 +9,7 @@ pub mod listen;
 pub mod listening;
 pub mod source;
 pub mod surroundings;
+pub mod tls;
 
 mod across;
 mod delivery;
@@ -32,6 +33,7 @@ use ipnet::IpNet;
 use crate::rules::config::drain::Drain;
 use crate::rules::config::listen::Listen;
 use crate::rules::config::route::Draft;
+use crate::rules::config::tls::Tls;
 use crate::rules::hmac::Signer;
 use crate::rules::provider::Provider;
 use crate::rules::reader::remark::Remark;
@@ -68,6 +70,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Where such a peer writes it.
     pub client_address_from: ClientAddressFrom,
+    /// `[server.tls]`: absent, senders come in plain text.
+    pub tls: Option<Tls>,
 }
 
 /// The one header that a trusted proxy's word is taken from.

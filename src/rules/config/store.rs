@@ -11,7 +11,7 @@ use crate::rules::reader::units::duration_text;
 
 /// Reads `[store]`; a relative path starts from the configuration's folder.
 pub fn store(section: &mut Section<'_>, folder: &Path) -> Store {
-    let path = section.parse("path", "a path in quotes", file_path);
+    let path = section.path("path");
     let remember = section.duration("remember");
     if remember.is_some_and(|remember| remember > REMEMBER_MOST) {
         section.mistake(
@@ -60,13 +60,6 @@ pub fn check_remember(store: &Store, section: &mut Section<'_>, drafts: &[Draft<
             draft.section().mistake_here(message);
         }
     }
-}
-
-fn file_path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
-        return Err("does not name a file".to_owned());
-    }
-    Ok(PathBuf::from(text))
 }
 
 const REMEMBER_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);

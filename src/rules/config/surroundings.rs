@@ -8,10 +8,29 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::rules::reader::secrets::{FILE_BYTES_MAX, SecretFile, SecretSource, Unreadable};
+use crate::words::time::Timestamp;
 
 /// What the process was started with, and the files it may read.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings;
+
+/// The same at a known time, by which what has expired is told from what is good.
+#[derive(Clone, Copy, Debug)]
+pub struct SurroundingsAt(pub Timestamp);
+
+impl SecretSource for SurroundingsAt {
+    fn now(&self) -> Option<Timestamp> {
+        Some(self.0)
+    }
+
+    fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        Surroundings.variable(name)
+    }
+
+    fn file(&self, path: &Path) -> Result<SecretFile, Unreadable> {
+        Surroundings.file(path)
+    }
+}
 
 impl SecretSource for Surroundings {
     fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -2,6 +2,7 @@
 
 mod example;
 mod mistakes;
+mod tls;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

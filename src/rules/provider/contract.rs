@@ -166,6 +166,7 @@ fn message(method: Method, target: &str, headers: HeaderMap, body: &[u8]) -> Mes
             uri: target.parse().unwrap(),
             headers,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_secure: false,
             received_at: now(),
             request_id: "test".into(),
         }

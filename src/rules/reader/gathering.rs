@@ -105,6 +105,11 @@ impl<'a> Gathering<'a> {
         self.secrets.are_placeholders()
     }
 
+    /// What can be had of the surroundings besides secrets.
+    pub fn surroundings(&self) -> Secrets<'a> {
+        self.secrets
+    }
+
     /// The secret that a reference names.
     ///
     /// # Errors

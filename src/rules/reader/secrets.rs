@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::words::secret::{Reference, Secret};
+use crate::words::time::Timestamp;
 
 /// Where the bytes behind references come from.
 pub trait SecretSource {
+    /// The present, where it is known: what has expired by then is warned of.
+    fn now(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// The raw bytes of an environment variable, if it is set.
     fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>>;
 
@@ -41,6 +47,18 @@ pub enum Unreadable {
     Io(io::Error),
 }
 
+impl Unreadable {
+    /// The reason as it is told of the file at `path`.
+    pub fn of_file(&self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::NotAFile => format!("{path} is not a regular file"),
+            Self::TooLarge => format!("{path} is larger than 64 KiB, the most that is read"),
+            Self::Io(error) => format!("{path} cannot be read: {error}"),
+        }
+    }
+}
+
 /// How references are read.
 #[derive(Clone, Copy)]
 pub enum Secrets<'a> {
@@ -62,6 +80,26 @@ impl Secrets<'_> {
     /// Whether placeholders stand in.
     pub fn are_placeholders(self) -> bool {
         matches!(self, Self::Placeholders)
+    }
+
+    /// The present, where it is known.
+    pub fn now(self) -> Option<Timestamp> {
+        match self {
+            Self::From(source, _) => source.now(),
+            Self::Placeholders => None,
+        }
+    }
+
+    /// What a file holds; `None` with placeholders, when files need not be there.
+    pub fn file(self, path: &Path) -> Option<Result<SecretFile, String>> {
+        match self {
+            Self::From(source, folder) => {
+                let path = folder.join(path);
+                let file = source.file(&path);
+                Some(file.map_err(|reason| reason.of_file(&path)))
+            }
+            Self::Placeholders => None,
+        }
     }
 
     /// The secret that `text` refers to.
@@ -140,23 +178,12 @@ fn fetched(
             .ok_or_else(|| format!("the environment variable {name} is not set")),
         Target::File(path) => {
             let path: PathBuf = folder.join(path);
-            let file = source
-                .file(&path)
-                .map_err(|reason| unreadable(&path, &reason))?;
+            let file = source.file(&path).map_err(|reason| reason.of_file(&path))?;
             let mut bytes = file.bytes;
             let kept = without_newline(&bytes).len();
             bytes.truncate(kept);
             Ok((bytes, file.is_world_readable))
         }
-    }
-}
-
-fn unreadable(path: &Path, reason: &Unreadable) -> String {
-    let path = path.display();
-    match reason {
-        Unreadable::NotAFile => format!("{path} is not a regular file"),
-        Unreadable::TooLarge => format!("{path} is larger than 64 KiB, so it is hardly a secret"),
-        Unreadable::Io(error) => format!("{path} cannot be read: {error}"),
     }
 }
 

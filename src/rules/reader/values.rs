@@ -4,6 +4,7 @@
 //! written down; so `unwrap_or` a default is right in both cases.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -11,9 +12,10 @@ use toml::de::DeValue;
 
 use crate::rules::reader::Section;
 use crate::rules::reader::gathering::Found;
-use crate::rules::reader::secrets;
+use crate::rules::reader::secrets::{self, SecretFile};
 use crate::rules::reader::units::{self, Rate};
 use crate::words::secret::Secret;
+use crate::words::time::Timestamp;
 
 impl Section<'_> {
     /// A text as it is.
@@ -165,6 +167,33 @@ impl Section<'_> {
             .iter()
             .filter_map(|item| self.resolve(key, item))
             .collect()
+    }
+
+    /// The path of a file, as it is written.
+    pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.parse(key, "a path in quotes", |text| {
+            match text.is_empty() || text.ends_with('/') || text.contains('\0') {
+                true => Err("does not name a file".to_owned()),
+                false => Ok(PathBuf::from(text)),
+            }
+        })
+    }
+
+    /// What the file at `path` holds, which `key` names; a relative path starts from the configuration's
+    /// folder. `None` if it cannot be had, which is then said, or if files need not be there.
+    pub fn file(&mut self, key: &'static str, path: &Path) -> Option<SecretFile> {
+        match self.gathering.surroundings().file(path)? {
+            Ok(file) => Some(file),
+            Err(message) => {
+                self.mistake(key, message);
+                None
+            }
+        }
+    }
+
+    /// The present, where it is known.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.gathering.surroundings().now()
     }
 
     /// Whether secrets stand in for the real ones (`--no-secrets`), so that checks of their content are

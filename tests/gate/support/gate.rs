@@ -18,6 +18,7 @@ use passgate::keepers::store::memory::Memory;
 use passgate::keepers::store::tuning::{Options, Tuning};
 use passgate::rules::config::Config;
 use passgate::rules::config::source::{ConfigSource, FileSource};
+use passgate::rules::config::surroundings::Surroundings;
 use passgate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
 use passgate::words::limits::Limits;
 use zeroize::Zeroizing;
@@ -290,7 +291,7 @@ impl SecretSource for TestSecrets {
             .map(|secret| Zeroizing::new(secret.as_bytes().to_vec()))
     }
 
-    fn file(&self, _: &Path) -> Result<SecretFile, Unreadable> {
-        Err(Unreadable::NotAFile)
+    fn file(&self, path: &Path) -> Result<SecretFile, Unreadable> {
+        Surroundings.file(path)
     }
 }

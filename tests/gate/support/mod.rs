@@ -7,4 +7,5 @@ pub mod operator;
 pub mod panics;
 pub mod process;
 pub mod sender;
+pub mod tls;
 pub mod wire;

@@ -134,8 +134,8 @@ pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Option<Answer> {
 }
 
 /// Reads one answer; `None` where the connection ends without one.
-pub async fn read_answer(
-    socket: &mut (impl AsyncRead + Unpin),
+pub async fn read_answer<S: AsyncRead + Unpin>(
+    socket: &mut S,
     bytes: &mut Vec<u8>,
 ) -> Option<Answer> {
     loop {

@@ -112,6 +112,7 @@ fn message(sample: &Sample, now: Timestamp) -> Option<Message> {
             uri: uri.parse().ok()?,
             headers,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_secure: false,
             received_at: now,
             request_id: "tamper".into(),
         }

@@ -195,6 +195,7 @@ fn message(captured: Captured, now: Timestamp) -> Message {
             uri: captured.uri,
             headers: captured.headers,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_secure: false,
             received_at: now,
             request_id: "verify".into(),
         }

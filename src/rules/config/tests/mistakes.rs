@@ -72,10 +72,6 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
         (route("allow_from = []"), "names no network"),
         (route("allow_from = [\"10.0.0.0/33\"]"), "is not a network"),
         (
-            route("[server.tls]\nx = 1"),
-            "5:9: server.tls: this version does not have TLS",
-        ),
-        (
             route("[server]\nclient_address_from = \"proxy_protocol\""),
             "6:23: server.client_address_from: this version does not have \"proxy_protocol\" yet",
         ),

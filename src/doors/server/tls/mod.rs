@@ -1,0 +1,145 @@
+//! TLS with senders: versions, ciphers and protocols, the handshake, and which certificate is shown.
+//!
+//! TLS 1.2 and 1.3, AEAD only, no early data (it could be replayed). A handshake has a deadline, and one that
+//! comes to nothing is counted and not logged: anybody can make as many of them as he likes.
+
+pub mod certificates;
+pub mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::doors::server::tls::certificates::Certificates;
+use crate::doors::server::tls::watch::{Reading, Watch};
+use crate::keepers::metrics::{Handshake, Metrics};
+use crate::rules::config::tls;
+
+/// What every connection's TLS is made from.
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+    handshake_time: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// A connection whose handshake is done.
+pub struct Secured<S> {
+    /// What is in it.
+    pub stream: TlsStream<S>,
+    /// The name that the sender asked for, if it asked for one.
+    pub name: Option<String>,
+}
+
+/// Why there can be no TLS.
+#[derive(Debug)]
+pub enum TlsError {
+    /// A certificate or its key cannot be served: its name, and why.
+    Certificate(Arc<str>, String),
+    /// The library refuses the settings.
+    Library(rustls::Error),
+}
+
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+// === impl Tls ===
+
+impl Tls {
+    /// Reads the certificates, and gives what keeps them fresh beside it.
+    ///
+    /// # Errors
+    /// If one of them cannot be served, or there is no randomness.
+    pub fn new(
+        config: &tls::Tls,
+        handshake_time: Duration,
+        metrics: &Arc<Metrics>,
+    ) -> Result<(Self, Watch), TlsError> {
+        let first = config
+            .pairs
+            .iter()
+            .map(|pair| {
+                Reading::of(pair).map_err(|why| TlsError::Certificate(Arc::clone(&pair.name), why))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let served = first
+            .iter()
+            .map(|reading| reading.certificate.clone())
+            .collect();
+        let certificates = Arc::new(Certificates::new(served));
+        let server = server_config(Arc::clone(&certificates));
+        let tls = Self {
+            acceptor: TlsAcceptor::from(Arc::new(server.map_err(TlsError::Library)?)),
+            certificates: Arc::clone(&certificates),
+            handshake_time,
+            metrics: Arc::clone(metrics),
+        };
+        let watch = Watch::new(config.pairs.iter().cloned().zip(first), certificates);
+        Ok((tls, watch))
+    }
+
+    /// Shakes hands within the deadline; `None` if it came to nothing.
+    pub async fn accept<S>(&self, socket: S) -> Option<Secured<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepting = self.acceptor.accept(socket);
+        let (stream, how) = match tokio::time::timeout(self.handshake_time, accepting).await {
+            Ok(Ok(stream)) => (Some(stream), Handshake::Done),
+            // The peer was told by an alert, as far as it still listens.
+            Ok(Err(_)) => (None, Handshake::Failed),
+            Err(_) => (None, Handshake::TooSlow),
+        };
+        self.metrics.count_handshake(how);
+        let stream = stream?;
+        let (_, session) = stream.get_ref();
+        let name = session.server_name().map(str::to_owned);
+        Some(Secured { stream, name })
+    }
+
+    /// Whether a request for `host` does not belong on a connection that was made for `name`: the certificate
+    /// shown there is not one of that host. A sender may use one connection for several names of a certificate
+    /// (RFC 9113, 9.1.1), and one that named none was shown the default and asked for nothing else.
+    pub fn is_misdirected(&self, name: Option<&str>, host: &str) -> bool {
+        let Some(name) = name.filter(|name| !name.eq_ignore_ascii_case(host)) else {
+            return false;
+        };
+        !self
+            .certificates
+            .chosen(Some(name))
+            .is_some_and(|shown| shown.is_for(host))
+    }
+}
+
+fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, rustls::Error> {
+    // Every suite that the library has is an AEAD.
+    let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.max_early_data_size = 0;
+    config.ticketer = ring::Ticketer::new()?;
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    Ok(config)
+}
+
+// === impl TlsError ===
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(name, why) => {
+                write!(f, "the certificate {name} cannot be served: {why}")
+            }
+            Self::Library(error) => write!(f, "TLS cannot be used: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

@@ -1,0 +1,215 @@
+//! Keeps certificates fresh: looks at their files every few seconds, and serves what is new and good.
+//!
+//! What is compared is content, so that it does not matter how a file changes: written over, renamed, or with
+//! a link swapped somewhere on the way to it, as Kubernetes does. A new pair that is broken or does not match
+//! changes nothing, and is an alarm once it is still so at the next look: two files cannot change in one
+//! moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use crate::doors::server::tls::certificates::Certificates;
+use crate::keepers::log::{Level, Log};
+use crate::keepers::metrics::{CertificateMetrics, Metrics};
+use crate::rules::certificate::Certificate;
+use crate::rules::config::surroundings::Surroundings;
+use crate::rules::config::tls::Pair;
+use crate::rules::reader::secrets::SecretSource;
+use crate::words::time::{Clock, Timestamp};
+
+/// Watches the files of every certificate.
+pub struct Watch {
+    files: Vec<Watched>,
+    certificates: Arc<Certificates>,
+}
+
+/// What the watch tells of what it sees.
+pub struct Teller {
+    /// The present: what is past its time is an alarm.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is told.
+    pub log: Log,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A pair of files, as they were read.
+#[derive(Clone)]
+pub struct Reading {
+    /// What is in them.
+    pub certificate: Certificate,
+    content: [u8; 32],
+}
+
+/// A pair of files, and what is served of them.
+struct Watched {
+    pair: Pair,
+    served: Reading,
+    /// What was wrong with them at the last look, and whether that was told.
+    trouble: Option<Trouble>,
+    is_expired: bool,
+}
+
+struct Trouble {
+    why: String,
+    is_told: bool,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// A watch over pairs that were read.
+    pub fn new(
+        files: impl Iterator<Item = (Pair, Reading)>,
+        certificates: Arc<Certificates>,
+    ) -> Self {
+        let files = files
+            .map(|(pair, served)| Watched {
+                pair,
+                served,
+                trouble: None,
+                is_expired: false,
+            })
+            .collect();
+        Self {
+            files,
+            certificates,
+        }
+    }
+
+    /// Looks every `pause` until told to stop.
+    pub async fn run(mut self, teller: Teller, pause: Duration, mut stop: watch::Receiver<bool>) {
+        let metrics: Vec<CertificateMetrics> = self
+            .files
+            .iter()
+            .map(|watched| teller.metrics.certificate(&watched.pair.name))
+            .collect();
+        loop {
+            for (watched, metrics) in self.files.iter_mut().zip(&metrics) {
+                watched.tell_expiry(&teller, metrics);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => return,
+            }
+            let mut is_changed = false;
+            for (watched, metrics) in self.files.iter_mut().zip(&metrics) {
+                let pair = watched.pair.clone();
+                let read = spawn_blocking(move || Reading::of(&pair)).await;
+                let read = read.unwrap_or_else(|_| Err("reading it failed".to_owned()));
+                is_changed |= watched.take(read, &teller.log, metrics);
+            }
+            if is_changed {
+                let served = self.files.iter().map(|file| &file.served.certificate);
+                self.certificates.serve(served.cloned().collect());
+            }
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Takes what was read; whether something else is served from now on.
+    fn take(
+        &mut self,
+        read: Result<Reading, String>,
+        log: &Log,
+        metrics: &CertificateMetrics,
+    ) -> bool {
+        let reading = match read {
+            Ok(reading) => reading,
+            Err(why) => {
+                self.complain(why, log, metrics);
+                return false;
+            }
+        };
+        self.trouble = None;
+        metrics.reload_failing.set(0);
+        if reading.content == self.served.content {
+            return false;
+        }
+        self.served = reading;
+        self.is_expired = false;
+        let not_after = self.served.certificate.not_after().to_rfc3339();
+        log.say(
+            Level::Info,
+            "a changed certificate is served",
+            &[("certificate", &self.pair.name), ("not_after", &not_after)],
+        );
+        true
+    }
+
+    fn complain(&mut self, why: String, log: &Log, metrics: &CertificateMetrics) {
+        let Some(trouble) = &mut self.trouble else {
+            self.trouble = Some(Trouble {
+                why,
+                is_told: false,
+            });
+            return;
+        };
+        if trouble.is_told && trouble.why == why {
+            return;
+        }
+        metrics.reload_errors.inc();
+        metrics.reload_failing.set(1);
+        log.say(
+            Level::Error,
+            "a changed certificate cannot be served; the one before it still is",
+            &[("certificate", &self.pair.name), ("reason", &why)],
+        );
+        *trouble = Trouble { why, is_told: true };
+    }
+
+    fn tell_expiry(&mut self, teller: &Teller, metrics: &CertificateMetrics) {
+        let not_after: Timestamp = self.served.certificate.not_after();
+        metrics.not_after.set(not_after.as_secs());
+        let was_expired = self.is_expired;
+        self.is_expired = teller.clock.now() > not_after;
+        if self.is_expired && !was_expired {
+            teller.log.say(
+                Level::Error,
+                "a certificate has expired; senders will refuse it",
+                &[
+                    ("certificate", &self.pair.name),
+                    ("not_after", &not_after.to_rfc3339()),
+                ],
+            );
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Reads a pair of files.
+    ///
+    /// # Errors
+    /// Why they cannot be served.
+    pub fn of(pair: &Pair) -> Result<Self, String> {
+        let read = |path| {
+            let file = Surroundings.file(path);
+            file.map_err(|reason| reason.of_file(path))
+        };
+        let (chain, key) = (read(&pair.certificate)?, read(&pair.key)?);
+        let certificate = Certificate::read(&chain.bytes, &key.bytes).map_err(|unusable| {
+            let path = match unusable.is_of_certificate() {
+                true => &pair.certificate,
+                false => &pair.key,
+            };
+            format!("{} {unusable}", path.display())
+        })?;
+        let mut content = Sha256::new();
+        content.update(u64::try_from(chain.bytes.len()).unwrap_or(0).to_be_bytes());
+        content.update(&chain.bytes);
+        content.update(&key.bytes);
+        Ok(Self {
+            certificate,
+            content: content.finalize().into(),
+        })
+    }
+}

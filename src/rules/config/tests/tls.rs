@@ -1,0 +1,163 @@
+//! What is said of `[server.tls]` and of the files that it names.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::rules::config::Config;
+use crate::rules::config::surroundings::SurroundingsAt;
+use crate::rules::reader::remark::Remark;
+use crate::words::time::Timestamp;
+
+/// The route that every configuration here has; its secret lies beside it.
+const ROUTE: &str = "[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"file:secret\"]\nupstream = \"http://app\"\n[server.tls]\n";
+
+/// A folder with a pair of `a.example`, `a.pem` and `a.key`, another one, and files of other kinds.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    for name in ["a", "b"] {
+        let mut params = rcgen::CertificateParams::new([format!("{name}.example")]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+        let key = rcgen::KeyPair::generate().unwrap();
+        put(
+            &format!("{name}.pem"),
+            &params.self_signed(&key).unwrap().pem(),
+        );
+        put(&format!("{name}.key"), &key.serialize_pem());
+    }
+    put("secret", "a-secret-of-the-route");
+    put("empty", "");
+    folder
+}
+
+fn read(folder: &Path, tls: &str, year: i32) -> Result<(Config, Vec<Remark>), Vec<Remark>> {
+    let now = Timestamp::parse_rfc3339(&format!("{year}-01-01T00:00:00Z")).unwrap();
+    let text = format!("{ROUTE}{tls}");
+    Config::read(
+        &text,
+        &folder.join("config.toml"),
+        Some(&SurroundingsAt(now)),
+    )
+}
+
+fn said(folder: &Path, tls: &str, year: i32) -> Vec<String> {
+    let remarks = match read(folder, tls, year) {
+        Ok((_, warnings)) => warnings,
+        Err(remarks) => remarks,
+    };
+    remarks.iter().map(Remark::to_string).collect()
+}
+
+#[test]
+fn files_that_can_be_served_are_taken_with_their_paths() {
+    let folder = folder();
+    let tls = "certificate = \"a.pem\"\nkey = \"a.key\"\n[[server.tls.more]]\ncertificate = \"b.pem\"\nkey = \"b.key\"\n";
+    let (config, warnings) = read(folder.path(), tls, 2026).unwrap();
+    assert_eq!(warnings, []);
+    let tls = config.server.tls.unwrap();
+    let [first, second] = &tls.pairs[..] else {
+        panic!()
+    };
+    assert_eq!(&*first.name, "a.pem");
+    assert_eq!(first.certificate, folder.path().join("a.pem"));
+    assert_eq!(second.key, folder.path().join("b.key"));
+}
+
+#[test]
+fn every_mistake_is_said_at_its_file() {
+    let folder = folder();
+    for (tls, expected) in [
+        (
+            "",
+            &[
+                "5:1: server.tls.certificate: is needed",
+                "5:1: server.tls.key: is needed",
+            ][..],
+        ),
+        (
+            "certificate = \"a.pem\"\n",
+            &["5:1: server.tls.key: is needed"],
+        ),
+        (
+            "certificate = \"absent.pem\"\nkey = \"absent.key\"\n",
+            &["6:15: server.tls.certificate: ", "7:7: server.tls.key: "],
+        ),
+        (
+            "certificate = \"a.pem\"\nkey = \".\"\n",
+            &["7:7: server.tls.key: "],
+        ),
+        (
+            "certificate = \"a.key\"\nkey = \"a.key\"\n",
+            &["6:15: server.tls.certificate: holds no certificate"],
+        ),
+        (
+            "certificate = \"a.pem\"\nkey = \"a.pem\"\n",
+            &["7:7: server.tls.key: holds no private key"],
+        ),
+        (
+            "certificate = \"a.pem\"\nkey = \"b.key\"\n",
+            &["7:7: server.tls.key: holds a private key that is not the certificate's"],
+        ),
+        (
+            "certificate = \"\"\nkey = 5\n",
+            &[
+                "6:15: server.tls.certificate: does not name a file",
+                "7:7: server.tls.key: is a whole number",
+            ],
+        ),
+        (
+            "certificate = \"a.pem\"\nkey = \"a.key\"\n[[server.tls.more]]\ncertificate = \"empty\"\nkey = \"b.key\"\nname = 1\n",
+            &[
+                "9:15: server.tls.more #1.certificate: holds no certificate",
+                "11:1: server.tls.more #1.name: is not a known key",
+            ],
+        ),
+        (
+            "certificate = \"a.pem\"\nkey = \"a.key\"\n[server.tls.more]\n",
+            &["write it as [[more]]"],
+        ),
+    ] {
+        let said = said(folder.path(), tls, 2026);
+        assert!(read(folder.path(), tls, 2026).is_err(), "{tls}");
+        for part in expected {
+            assert!(
+                said.iter().any(|said| said.contains(part)),
+                "{tls}\n{said:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_has_expired_and_what_everybody_can_read_is_warned_of() {
+    let folder = folder();
+    let tls = "certificate = \"a.pem\"\nkey = \"a.key\"\n";
+    assert_eq!(said(folder.path(), tls, 2031), [""; 0]);
+    assert_eq!(
+        said(folder.path(), tls, 2032),
+        [
+            "6:15: warning: server.tls.certificate: expired at 2031-02-03T00:00:00Z: senders will refuse it"
+        ]
+    );
+    let open = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(folder.path().join("a.key"), open).unwrap();
+    let [warning] = &said(folder.path(), tls, 2026)[..] else {
+        panic!()
+    };
+    assert!(warning.starts_with("7:7: warning: server.tls.key: can be read by every user"));
+}
+
+#[test]
+fn where_files_are_not_at_hand_their_keys_are_still_checked() {
+    let read = |tls: &str| {
+        let text = format!("{ROUTE}{tls}");
+        Config::read(&text, Path::new("config.toml"), None)
+    };
+    assert!(read("certificate = \"a.pem\"\nkey = \"a.key\"\n").is_ok());
+    assert!(read("certificate = \"a.pem\"\n").is_err());
+}
