@@ -15,6 +15,9 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request target.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes of a method; longer ones than any that is registered are refused.
+pub const METHOD_BYTES_MAX: usize = 32;
+
 /// Header fields in a head.
 pub const FIELDS_MAX: usize = 64;
 
@@ -270,7 +273,7 @@ fn authority(target: &[u8]) -> Result<Option<&[u8]>, Flaw> {
 }
 
 /// Host and optional port; no user info, nothing that a URL could be built of.
-fn is_authority(text: &[u8]) -> bool {
+pub fn is_authority(text: &[u8]) -> bool {
     let (host, port) = match text.strip_prefix(b"[") {
         Some(rest) => match rest.iter().position(|&byte| byte == b']') {
             Some(end) => {
@@ -331,7 +334,7 @@ fn read_field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
 
 /// Digits only, and a number that fits a signed word: above it some parsers see a negative length, and hyper
 /// refuses by itself what comes near 2^64.
-fn read_length(value: &[u8]) -> Result<u64, Flaw> {
+pub fn read_length(value: &[u8]) -> Result<u64, Flaw> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value)
         .ok()
@@ -341,7 +344,8 @@ fn read_length(value: &[u8]) -> Result<u64, Flaw> {
         .ok_or(Flaw::Length)
 }
 
-fn is_target(target: &[u8]) -> bool {
+/// Whether a target holds nothing that no target may.
+pub fn is_target(target: &[u8]) -> bool {
     let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~%?&=:".contains(&byte);
     if target.is_empty() {
         return false;
@@ -360,9 +364,6 @@ fn is_target(target: &[u8]) -> bool {
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
-
-/// Longer methods than any that is registered are refused.
-const METHOD_BYTES_MAX: usize = 32;
 
 /// Method, two spaces and version.
 const LONGEST_AROUND_TARGET: usize = METHOD_BYTES_MAX + 11;

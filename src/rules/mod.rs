@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod clean;
 pub mod client;
 pub mod config;
+pub mod decoded;
 pub mod diagnosis;
 pub mod filter;
 pub mod framing;

@@ -18,6 +18,9 @@ mod framing;
 /// TLS with senders.
 mod tls;
 
+/// HTTP/2 inside of it.
+mod http2;
+
 /// Quotas of routes and of clients, and the numbers they tell.
 mod quotas;
 

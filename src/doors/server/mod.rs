@@ -1,8 +1,10 @@
 //! The listener for senders: accepts connections, within bounds, and has each served.
 
+mod activity;
 pub mod caller;
 pub mod guard;
 pub mod http1;
+pub mod http2;
 pub mod tls;
 
 use std::collections::HashMap;
@@ -16,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::doors::listener::{Listener, Stream};
 use crate::doors::server::caller::{Asked, Caller};
-use crate::doors::server::tls::Tls;
+use crate::doors::server::tls::{Spoken, Tls};
 use crate::keepers::log::Level;
 use crate::rules::client::ClientKey;
 use crate::work::ingest::Gate;
@@ -135,7 +137,10 @@ impl Server {
                 name: secured.name,
             }),
         );
-        http1::serve(secured.stream, caller, stop).await;
+        match secured.spoken {
+            Spoken::Http1 => http1::serve(secured.stream, caller, stop).await,
+            Spoken::Http2 => http2::serve(secured.stream, caller, stop).await,
+        }
     }
 
     fn caller(&self, peer: IpAddr, secured: Option<Asked>) -> Caller {

@@ -14,6 +14,8 @@ use crate::rules::reader::Section;
 pub struct Tls {
     /// The certificates, the default first.
     pub pairs: Vec<Pair>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
 }
 
 /// The files of a certificate and its key.
@@ -33,7 +35,7 @@ const PAIRS_MAX: usize = 64;
 /// Reads `[server.tls]`, if it is there; relative paths start from the configuration's folder.
 pub fn tls(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
     section.not_yet("acme", "certificates by ACME");
-    section.not_yet("http2", "HTTP/2");
+    let http2 = section.flag("http2").unwrap_or(false);
     let first = pair(&mut section, folder);
     let mut pairs: Vec<Pair> = first.into_iter().collect();
     let more = section.sections("more");
@@ -46,7 +48,7 @@ pub fn tls(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
     }
     let is_present = section.is_present();
     section.finish();
-    is_present.then_some(Tls { pairs })
+    is_present.then_some(Tls { pairs, http2 })
 }
 
 /// A certificate and its key, read once to see whether they can be served.

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod clock;
+pub mod frames;
 pub mod gate;
 pub mod operator;
 pub mod panics;

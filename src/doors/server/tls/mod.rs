@@ -36,6 +36,17 @@ pub struct Secured<S> {
     pub stream: TlsStream<S>,
     /// The name that the sender asked for, if it asked for one.
     pub name: Option<String>,
+    /// What was agreed upon.
+    pub spoken: Spoken,
+}
+
+/// What is spoken inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1, which is also spoken where nothing was agreed upon.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// Why there can be no TLS.
@@ -48,6 +59,7 @@ pub enum TlsError {
 }
 
 const HTTP_1_1: &[u8] = b"http/1.1";
+const H2: &[u8] = b"h2";
 
 // === impl Tls ===
 
@@ -73,7 +85,7 @@ impl Tls {
             .map(|reading| reading.certificate.clone())
             .collect();
         let certificates = Arc::new(Certificates::new(served));
-        let server = server_config(Arc::clone(&certificates));
+        let server = server_config(Arc::clone(&certificates), config.http2);
         let tls = Self {
             acceptor: TlsAcceptor::from(Arc::new(server.map_err(TlsError::Library)?)),
             certificates: Arc::clone(&certificates),
@@ -99,8 +111,16 @@ impl Tls {
         self.metrics.count_handshake(how);
         let stream = stream?;
         let (_, session) = stream.get_ref();
+        let spoken = match session.alpn_protocol() {
+            Some(H2) => Spoken::Http2,
+            Some(_) | None => Spoken::Http1,
+        };
         let name = session.server_name().map(str::to_owned);
-        Some(Secured { stream, name })
+        Some(Secured {
+            stream,
+            name,
+            spoken,
+        })
     }
 
     /// Whether a request for `host` does not belong on a connection that was made for `name`: the certificate
@@ -117,7 +137,10 @@ impl Tls {
     }
 }
 
-fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, rustls::Error> {
+fn server_config(
+    certificates: Arc<Certificates>,
+    http2: bool,
+) -> Result<ServerConfig, rustls::Error> {
     // Every suite that the library has is an AEAD.
     let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
         .with_protocol_versions(&[&TLS13, &TLS12])?
@@ -125,7 +148,10 @@ fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, rustls
         .with_cert_resolver(certificates);
     config.max_early_data_size = 0;
     config.ticketer = ring::Ticketer::new()?;
-    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    config.alpn_protocols = match http2 {
+        true => vec![H2.to_vec(), HTTP_1_1.to_vec()],
+        false => vec![HTTP_1_1.to_vec()],
+    };
     Ok(config)
 }
 

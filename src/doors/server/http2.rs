@@ -1,0 +1,98 @@
+//! A connection that speaks HTTP/2, from its preface to its end.
+//!
+//! Its requests run side by side, within bounds, and take the same way as those of HTTP/1. What has no deadline in
+//! the library has one here: the first request, idling, and the end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::CONNECTION;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::doors::server::activity::Activity;
+use crate::doors::server::caller::Caller;
+use crate::rules::decoded;
+use crate::rules::framing::{BodyLength, HEAD_BYTES_MAX};
+use crate::work::ingest::HeadNote;
+
+/// Requests of one connection at one time.
+const STREAMS_MAX: u32 = 100;
+
+/// Bytes of one body, and of all bodies of a connection, that may come before they are asked for.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Bytes of one answer that wait for a peer that does not read.
+const SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// A peer is asked this often whether it is still there, and has so long to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PONG_TIME: Duration = Duration::from_secs(20);
+
+/// Serves a connection until it ends; once `stop` changes, until what is in flight has.
+pub async fn serve<S>(socket: S, caller: Caller, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = caller.gate.limits;
+    let activity = Activity::new();
+    let caller = Arc::new(caller);
+    let service = service_fn(|request| {
+        let (caller, going) = (Arc::clone(&caller), activity.begin());
+        async move {
+            let _going = going;
+            Ok::<_, Infallible>(answer(&caller, request).await)
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_TIME);
+    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let is_done = tokio::select! {
+        _ = connection.as_mut() => true,
+        _ = stop.changed() => false,
+        () = activity.idle(limits.head_time, limits.idle_time) => false,
+    };
+    if !is_done {
+        connection.as_mut().graceful_shutdown();
+        // Requests have deadlines of their own. Once there is none, a peer that does not take what is left for
+        // it has as long as for any answer.
+        tokio::select! {
+            _ = connection => {}
+            () = activity.quiet(limits.write_time) => {}
+        }
+    }
+}
+
+async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (mut head, body) = request.into_parts();
+    let note = match decoded::check(&head, !body.is_end_stream()) {
+        Ok(length) => HeadNote::new(length, None),
+        Err(flaw) => HeadNote::new(BodyLength::Unstated, Some(flaw)),
+    };
+    decoded::as_http1(&mut head);
+    let request = Request::from_parts(head, body);
+    let mut response = caller.answer(request, note).await;
+    // One stream ends with its answer, and the others have nothing to do with it.
+    response.headers_mut().remove(CONNECTION);
+    response
+}
+
+const _: () = assert!(HEAD_BYTES_MAX <= u32::MAX as usize);
