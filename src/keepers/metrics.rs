@@ -73,6 +73,8 @@ pub struct Metrics {
     pub clock_suspect: Gauge,
     /// Open connections.
     pub connections: Gauge,
+    /// Connections that had asked nothing yet and had to leave for newcomers.
+    pub connections_dismissed: Counter,
     /// Log lines that were dropped.
     pub log_lines_dropped: Gauge,
 }
@@ -272,6 +274,12 @@ impl Metrics {
             "log_lines_dropped",
             "Log lines that were dropped because nobody read them",
         );
+        let connections_dismissed = Counter::default();
+        registry.register(
+            "connections_dismissed",
+            "Connections that had asked nothing yet and were closed for newcomers",
+            connections_dismissed.clone(),
+        );
         let mut histogram = |name: &str, help: &str| {
             let histogram = Histogram::new(BUCKETS);
             registry.register(name, help, histogram.clone());
@@ -317,6 +325,7 @@ impl Metrics {
             store_faults,
             clock_suspect,
             connections,
+            connections_dismissed,
             log_lines_dropped,
         }
     }

@@ -8,9 +8,11 @@ use std::time::Duration;
 /// The bounds of the senders' side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of all senders at one time; further ones wait in the system's queue.
+    /// Connections of all senders at one time. For a further one the oldest that asked nothing yet is closed; if
+    /// there is none, it waits in the system's queue.
     pub connections: usize,
-    /// Connections of one client at one time; further ones are closed at once. Trusted proxies are exempt.
+    /// Connections of one client at one time. For a further one the client's oldest that asked nothing yet is
+    /// closed; if there is none, it is closed itself. Trusted proxies are exempt.
     pub client_connections: usize,
     /// A TLS handshake has this long, from the accepted connection to its last byte.
     pub handshake_time: Duration,

@@ -15,6 +15,9 @@ mod outcomes;
 /// How requests are framed and cut: ambiguous ones, early refusals, slow senders, paths and hosts.
 mod framing;
 
+/// More connections than there are places.
+mod crowds;
+
 /// TLS with senders.
 mod tls;
 

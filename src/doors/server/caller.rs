@@ -10,6 +10,7 @@ use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{Request, Response};
 
+use crate::doors::server::places::Place;
 use crate::doors::server::tls::Tls;
 use crate::rules::framing::Flaw;
 use crate::work::ingest::{Gate, HeadNote};
@@ -20,6 +21,8 @@ pub struct Caller {
     pub gate: Arc<Gate>,
     /// Its address.
     pub peer: IpAddr,
+    /// Its place, which it keeps once it asked something.
+    pub place: Arc<Place>,
     /// What TLS said of it; `None` in plain text.
     pub secured: Option<Asked>,
 }
@@ -41,6 +44,7 @@ impl Caller {
         request: Request<Incoming>,
         mut note: HeadNote,
     ) -> Response<Full<Bytes>> {
+        self.place.asked();
         if let Some(asked) = &self.secured {
             note.is_secure = true;
             if note.flaw.is_none() && asked.is_for_another_host(&request) {

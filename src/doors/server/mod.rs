@@ -5,19 +5,20 @@ pub mod caller;
 pub mod guard;
 pub mod http1;
 pub mod http2;
+pub mod places;
 pub mod tls;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::doors::listener::{Listener, Stream};
 use crate::doors::server::caller::{Asked, Caller};
+use crate::doors::server::places::{Place, Places};
 use crate::doors::server::tls::{Spoken, Tls};
 use crate::keepers::log::Level;
 use crate::rules::client::ClientKey;
@@ -30,19 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     gate: Arc<Gate>,
     tls: Option<Arc<Tls>>,
-    places: Arc<Semaphore>,
-    by_client: Arc<ByClient>,
-}
-
-/// Connections by client.
-#[derive(Default)]
-struct ByClient(Mutex<HashMap<ClientKey, usize>>);
-
-/// A connection's place among all and among its client's.
-struct Place {
-    by_client: Arc<ByClient>,
-    client: Option<ClientKey>,
-    _permit: OwnedSemaphorePermit,
+    places: Arc<Places>,
 }
 
 // === impl Server ===
@@ -50,12 +39,11 @@ struct Place {
 impl Server {
     /// A server before `gate`, in plain text or behind TLS.
     pub fn new(gate: Arc<Gate>, tls: Option<Tls>) -> Arc<Self> {
-        let connections = gate.limits.connections.min(Semaphore::MAX_PERMITS);
+        let places = Places::new(gate.limits.connections, gate.limits.client_connections);
         Arc::new(Self {
             gate,
             tls: tls.map(Arc::new),
-            places: Arc::new(Semaphore::new(connections)),
-            by_client: Arc::default(),
+            places,
         })
     }
 
@@ -64,10 +52,10 @@ impl Server {
         let mut connections = JoinSet::new();
         loop {
             let permit = tokio::select! {
-                permit = Arc::clone(&self.places).acquire_owned() => permit,
+                permit = self.places.vacant() => permit,
                 _ = stop.changed() => break,
             };
-            let Ok(permit) = permit else {
+            let Some(permit) = permit else {
                 break;
             };
             let accepted = tokio::select! {
@@ -76,7 +64,7 @@ impl Server {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    if let Some(place) = self.place(peer, permit) {
+                    if let Some(place) = self.places.take(self.client(peer), permit) {
                         let server = Arc::clone(&self);
                         connections.spawn(server.connection(socket, peer, place, stop.clone()));
                     }
@@ -100,101 +88,73 @@ impl Server {
         self: Arc<Self>,
         socket: Stream,
         peer: IpAddr,
-        _place: Place,
+        place: Arc<Place>,
         stop: watch::Receiver<bool>,
     ) {
         self.gate.metrics.connections.inc();
-        match &self.tls {
-            None => http1::serve(socket, self.caller(peer, None), stop).await,
-            Some(tls) => self.secured(tls, socket, peer, stop).await,
+        let caller = Caller {
+            gate: Arc::clone(&self.gate),
+            peer,
+            place: Arc::clone(&place),
+            secured: None,
+        };
+        // A Unix socket is this machine's own, and whoever is behind it does TLS before it.
+        let tls = self.tls.as_ref().filter(|_| is_of_network(&socket));
+        let served = async {
+            match tls {
+                None => Box::pin(http1::serve(socket, caller, stop)).await,
+                Some(tls) => secured(Arc::clone(tls), socket, caller, stop).await,
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            // It has asked nothing, so nothing is owed.
+            () = place.dismissed() => {
+                self.gate.metrics.connections_dismissed.inc();
+            }
         }
         self.gate.metrics.connections.dec();
     }
 
-    /// Shakes hands, and serves what was agreed upon.
-    async fn secured<S>(
-        &self,
-        tls: &Arc<Tls>,
-        socket: S,
-        peer: IpAddr,
-        mut stop: watch::Receiver<bool>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let secured = tokio::select! {
-            secured = tls.accept(socket) => secured,
-            // Nothing was asked yet, so nothing is owed.
-            _ = stop.changed() => None,
-        };
-        let Some(secured) = secured else {
-            return;
-        };
-        let tls = Arc::clone(tls);
-        let caller = self.caller(
-            peer,
-            Some(Asked {
-                tls,
-                name: secured.name,
-            }),
-        );
-        match secured.spoken {
-            Spoken::Http1 => http1::serve(secured.stream, caller, stop).await,
-            Spoken::Http2 => http2::serve(secured.stream, caller, stop).await,
-        }
-    }
-
-    fn caller(&self, peer: IpAddr, secured: Option<Asked>) -> Caller {
-        Caller {
-            gate: Arc::clone(&self.gate),
-            peer,
-            secured,
-        }
-    }
-
-    /// A place for a connection of `peer`, unless it has too many already.
-    fn place(&self, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+    /// Whom a connection of `peer` is counted for; trusted proxies stand for many.
+    fn client(&self, peer: IpAddr) -> Option<ClientKey> {
         let peer = peer.to_canonical();
         let snapshot = self.gate.snapshot.load();
         let is_proxy = snapshot
             .trusted_proxies
             .iter()
             .any(|net| net.contains(&peer));
-        let client = (!is_proxy).then(|| ClientKey::from(peer));
-        if let Some(client) = client {
-            let mut counts = self.by_client.counts();
-            let count = counts.entry(client).or_default();
-            if *count >= self.gate.limits.client_connections {
-                return None;
-            }
-            *count += 1;
-        }
-        Some(Place {
-            by_client: Arc::clone(&self.by_client),
-            client,
-            _permit: permit,
-        })
+        (!is_proxy).then(|| ClientKey::from(peer))
     }
 }
 
-// === impl ByClient ===
-
-impl ByClient {
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<ClientKey, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Shakes hands, and serves what was agreed upon.
+async fn secured<S>(tls: Arc<Tls>, socket: S, mut caller: Caller, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let secured = tokio::select! {
+        secured = tls.accept(socket) => secured,
+        // Nothing was asked yet, so nothing is owed.
+        _ = stop.changed() => None,
+    };
+    let Some(secured) = secured else {
+        return;
+    };
+    caller.secured = Some(Asked {
+        tls,
+        name: secured.name,
+    });
+    // What serves is large and made only now: thousands of handshakes that come to nothing stay small.
+    match secured.spoken {
+        Spoken::Http1 => Box::pin(http1::serve(secured.stream, caller, stop)).await,
+        Spoken::Http2 => Box::pin(http2::serve(secured.stream, caller, stop)).await,
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Some(client) = self.client else {
-            return;
-        };
-        let mut counts = self.by_client.counts();
-        if let Some(count) = counts.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&client);
-            }
-        }
+fn is_of_network(socket: &Stream) -> bool {
+    match socket {
+        Stream::Left(_) => true,
+        Stream::Right(_) => false,
     }
 }
