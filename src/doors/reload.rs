@@ -37,7 +37,7 @@ pub struct Reloader {
 
 /// What a running gateway keeps until it is started again: keys, and what they said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fixed([(&'static str, String); 8]);
+pub struct Fixed([(&'static str, String); 9]);
 
 /// The configuration was read anew and holds.
 #[derive(Debug)]
@@ -200,6 +200,7 @@ impl Fixed {
                 "server.drain_timeout",
                 format!("{:?}", server.drain.timeout),
             ),
+            ("server.tls", format!("{:?}", server.tls)),
             ("admin.listen", format!("{:?}", admin.listen)),
             ("admin.socket_mode", format!("{:?}", admin.socket_mode)),
             ("store.path", format!("{:?}", store.path)),

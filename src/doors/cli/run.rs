@@ -37,7 +37,7 @@ struct Failed {
 
 /// Runs until a signal, and gives the exit code.
 pub fn run(path: &Path) -> ExitCode {
-    let source = FileSource::new(path);
+    let source = FileSource::new(path, Arc::new(SystemClock::new()));
     let config = match source.read() {
         Ok((config, warnings)) => {
             complain_all(&listing(path, &warnings));

@@ -6,15 +6,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::rules::config::surroundings::Surroundings;
+use crate::rules::config::surroundings::SurroundingsBy;
 use crate::rules::config::{Config, file};
 use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::{SecretFile, SecretSource, Unreadable};
+use crate::words::time::{Clock, Timestamp};
 
 /// What a configuration is read from, again and again.
 pub trait ConfigSource: Send + Sync + 'static {
@@ -45,7 +46,7 @@ struct Mark {
 }
 
 /// A configuration's file, with the process's environment and the secrets' files.
-pub struct FileSource<S = Surroundings> {
+pub struct FileSource<S = SurroundingsBy> {
     file: PathBuf,
     secrets: S,
     read: Mutex<Marks>,
@@ -60,9 +61,9 @@ struct Noting<'a, S> {
 // === impl FileSource ===
 
 impl FileSource {
-    /// The configuration in `file`.
-    pub fn new(file: &Path) -> Self {
-        Self::with(file, Surroundings)
+    /// The configuration in `file`; the clock tells what has expired.
+    pub fn new(file: &Path, clock: Arc<dyn Clock>) -> Self {
+        Self::with(file, SurroundingsBy(clock))
     }
 }
 
@@ -133,6 +134,10 @@ impl Mark {
 }
 
 impl<S: SecretSource> SecretSource for Noting<'_, S> {
+    fn now(&self) -> Option<Timestamp> {
+        self.secrets.now()
+    }
+
     fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
         self.secrets.variable(name)
     }
@@ -174,6 +179,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::rules::config::surroundings::Surroundings;
 
     const TEXT: &str = "[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"file:secret\"]\nupstream = \"http://a/\"\n";
 
@@ -187,7 +193,7 @@ mod tests {
             fs::write(at(version).join("secret"), "a secret of some length").unwrap();
         }
         symlink("one", at("data")).unwrap();
-        let source = FileSource::new(&at("data/config.toml"));
+        let source = FileSource::with(&at("data/config.toml"), Surroundings);
         let read = || {
             assert!(source.read().is_ok());
             assert_eq!(source.marks(), source.marks_read());

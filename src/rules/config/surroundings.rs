@@ -4,11 +4,12 @@ use std::env;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::rules::reader::secrets::{FILE_BYTES_MAX, SecretFile, SecretSource, Unreadable};
-use crate::words::time::Timestamp;
+use crate::words::time::{Clock, Timestamp};
 
 /// What the process was started with, and the files it may read.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,23 @@ pub struct Surroundings;
 /// The same at a known time, by which what has expired is told from what is good.
 #[derive(Clone, Copy, Debug)]
 pub struct SurroundingsAt(pub Timestamp);
+
+/// The same by a clock, for what is read again and again.
+pub struct SurroundingsBy(pub Arc<dyn Clock>);
+
+impl SecretSource for SurroundingsBy {
+    fn now(&self) -> Option<Timestamp> {
+        Some(self.0.now())
+    }
+
+    fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        Surroundings.variable(name)
+    }
+
+    fn file(&self, path: &Path) -> Result<SecretFile, Unreadable> {
+        Surroundings.file(path)
+    }
+}
 
 impl SecretSource for SurroundingsAt {
     fn now(&self) -> Option<Timestamp> {
