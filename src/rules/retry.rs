@@ -74,8 +74,9 @@ impl Schedule {
     ) -> Option<Timestamp> {
         let pause = self.pause(number, random);
         let wish = wish.unwrap_or(Duration::ZERO).min(RETRY_AFTER_MAX);
-        let next = now.after(pause.max(wish));
-        (next <= since.after(self.give_up_after)).then_some(next)
+        let end = since.after(self.give_up_after);
+        // The last attempt is at the end itself, however long the pause would be or the app would like it.
+        (end > now).then(|| now.after(pause.max(wish)).min(end))
     }
 
     /// Whether an event that was queued at `since` has waited for as long as it may.
@@ -195,11 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_given_up_when_the_next_attempt_would_come_too_late() {
+    fn the_last_attempt_is_at_the_end_at_the_latest() {
         let start = Timestamp::from_secs(0);
         let end = start.after(SCHEDULE.give_up_after);
-        assert_eq!(SCHEDULE.next(start, 1, end, None, 0), Some(end));
-        assert_eq!(SCHEDULE.next(start, 1, end, None, 1), None);
+        let before = end.before(Duration::from_millis(1));
+        let wish = Some(Duration::from_secs(3600));
+        for (wish, random) in [(None, 0), (None, 1000), (wish, 0)] {
+            let next = SCHEDULE.next(start, 1, before, wish, random);
+            assert!(next.is_some_and(|next| (before..=end).contains(&next)));
+            assert_eq!(SCHEDULE.next(start, 1, end, wish, random), None);
+        }
     }
 
     proptest! {

@@ -107,13 +107,14 @@ async fn gate(open: tokio::sync::watch::Receiver<bool>) -> (Gate, std::sync::Arc
     config += "[[route]]\nprovider = \"passworks\"\nsecrets = [\"env:PASSWORKS_API_KEY\"]\nupstream = \"http://@APP@/passworks\"\n";
     config += "[[route]]\nprovider = \"wallit\"\nsecrets = [\"env:WALLIT_PATH_SECRET\"]\nupstream = \"http://@APP@/wallit\"\n";
     config += "verify.management_key = \"env:WALLIT_KEY\"\nverify.management_secret = \"env:WALLIT_SECRET\"\n";
-    for name in ["good", "fails", "hangs-up", "silent", "held"] {
+    for name in ["good", "fails", "hangs-up", "silent", "held", "closed"] {
         config += &format!(
             "[[route]]\nname = \"{name}\"\ndelivery = \"inline\"\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\", \"env:WALLETWERK_SECRET_OLD\"]\nsign_with = \"env:SIGNING_SECRET\"\nupstream = \"http://@APP@/{name}\"\n"
         );
         config += match name {
             "good" => "max_body = \"1KiB\"\nquota = { rate = \"1/h\", burst = 1 }\n",
             "silent" => "timeout = \"100ms\"\n",
+            "closed" => "allow_from = \"192.0.2.1\"\n",
             _ => "",
         };
     }
@@ -231,6 +232,7 @@ async fn no_secret_comes_out_whatever_happens() {
                 .with("Timestamp: Thu, 01 Jan 2026 00:00:00 GMT"),
         ),
         ("stale", walletwerk(good, stale(3))),
+        ("not_allowed", walletwerk("/webhooks/closed", body(2))),
         ("no_route", walletwerk(&format!("/{SECRET}"), body(2))),
         (
             "no_route",

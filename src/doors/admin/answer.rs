@@ -54,6 +54,12 @@ impl Problem {
         new
     }
 
+    /// The same, to be asked again after `wait`.
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.header = Some((RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1))));
+        self
+    }
+
     /// The same with a list of what else there is to say.
     pub fn with(mut self, name: &'static str, list: Vec<String>) -> Self {
         self.more = Some((name, list));

@@ -1,6 +1,7 @@
 //! `events`: what is stored, and what went straight through, in one list by the newest first.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
@@ -135,7 +136,7 @@ impl Admin {
                     Changed::Done { .. } => self.replays.wake_workers(),
                     Changed::Stale => return Err(on_its_way()),
                     Changed::Gone => return Err(unknown()),
-                    Changed::NoRoom => return Err(StoreError::ShelfFull.into()),
+                    Changed::NoRoom => return Err(no_room()),
                 }
             }
         }
@@ -147,6 +148,15 @@ impl Admin {
         let body = json!({ "id": event.id, "state": state.label() });
         Ok(json_with(StatusCode::ACCEPTED, &body))
     }
+}
+
+/// After this long there may be room.
+const NO_ROOM_WAIT: Duration = Duration::from_secs(5);
+
+fn no_room() -> Problem {
+    let title = "The route has no room for a replay of a delivered event: half of max_events or max_bytes is \
+                 queued, or dead letters take the rest.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, title).after(NO_ROOM_WAIT)
 }
 
 fn list(gate: &Gate, filter: &Filter, limit: usize, cursor: Cursor) -> Result<Events, StoreError> {

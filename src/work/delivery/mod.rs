@@ -12,6 +12,7 @@
 pub mod crew;
 
 mod attempt;
+mod burial;
 mod hurry;
 mod outage;
 
@@ -28,8 +29,9 @@ use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{JobId, Queue, StoredJob};
 use crate::words::dead::DeadReason;
 use crate::work::delivery::attempt::{Delivery, Left};
+use crate::work::delivery::burial::Burial;
 use crate::work::delivery::hurry::Hurry;
-use crate::work::delivery::outage::Burial;
+use crate::work::delivery::outage::Probes;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
@@ -50,6 +52,7 @@ pub struct Worker {
     ready: VecDeque<StoredJob>,
     hurry: Hurry,
     burial: Burial,
+    probes: Probes,
     /// How often the breaker had closed when that was last looked at.
     closings: u64,
 }
@@ -76,7 +79,8 @@ impl Worker {
             started: HashMap::new(),
             ready: VecDeque::new(),
             hurry: Hurry::default(),
-            burial: Burial::default(),
+            burial: Burial::new(),
+            probes: Probes::default(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Worker {
             };
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
+                ended = self.burial.ended() => self.burial.note(ended, self.gate.clock.elapsed()),
                 () = self.route.wake.notified() => {}
                 () = tokio::time::sleep(nap) => {}
                 _ = stop.changed() => {}
@@ -100,6 +105,8 @@ impl Worker {
         while let Some(ended) = self.tasks.join_next_with_id().await {
             self.ended(ended);
         }
+        // A step of it that the store has is done; nobody waits for its end.
+        self.route.busy.buried();
     }
 
     /// Takes the route as it is configured now; `false` if it is gone.
@@ -129,6 +136,9 @@ impl Worker {
     /// Starts every attempt that may be made now; gives back how long to wait before looking again.
     async fn start_what_may(&mut self) -> Duration {
         self.notice_return();
+        if self.is_app_away() {
+            self.burial.go_on(&self.gate, &self.route);
+        }
         loop {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 return NAP_MAX;
@@ -165,31 +175,10 @@ impl Worker {
         }
     }
 
-    /// While the app is away: one event at a time, to see whether it is back.
-    async fn probe(&mut self, place: OwnedSemaphorePermit) -> Duration {
-        self.hurry.end();
-        // What was read ahead may be the probe's event.
-        self.ready.clear();
-        self.bury_overdue().await;
-        let (now, patience) = (self.gate.clock.elapsed(), self.route.probe_patience());
-        let wait = self.route.breaker.wait(now, patience);
-        if !wait.is_zero() || self.gate.queue.next_due(self.route.shelf).is_none() {
-            return wait.max(NAP_MIN);
-        }
-        let Ok(Some(job)) = self.probe_event().await else {
-            return NAP_MAX;
-        };
-        match self.route.breaker.ask(now, patience, job.info.attempts) {
-            Pass::Not(wait) => return wait,
-            pass => match self.take_quota() {
-                Ok(()) => self.start(job, pass, place),
-                Err(wait) => {
-                    self.give_back(pass);
-                    return wait;
-                }
-            },
-        }
-        NAP_MAX
+    /// Whether no attempts are made for the app's sake.
+    fn is_app_away(&self) -> bool {
+        let now = self.gate.clock.elapsed();
+        self.route.breaker.is_open() || !self.route.rest.left(now).is_zero()
     }
 
     fn give_back(&self, pass: Pass) {

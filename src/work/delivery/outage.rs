@@ -1,118 +1,115 @@
-//! What the worker does while its app is away: it looks for the event that a probe says the most with, and
-//! gives up what has waited for too long.
+//! What the worker does while its app is away: one event at a time asks whether it is back.
 //!
-//! No attempts are spent on an app that is away, so no result would ever tell that an event's time is over.
-//! While the app is there, an event that is late gets one attempt all the same.
+//! # Why
+//! The event is the one with the fewest attempts: what is poison to the app has been attempted before. Poison
+//! that was not comes in blocks, though, so of several the first and the last are taken in turn.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::store::StoreError;
-use crate::keepers::store::jobs::{Due, JobId, StoredJob};
-use crate::words::dead::DeadReason;
-use crate::work::delivery::Worker;
+use crate::keepers::store::jobs::{JobId, JobState, Selection, StoredJob};
+use crate::work::delivery::{NAP_MAX, NAP_MIN, Worker};
 
-/// Events among which a probe's is chosen.
-const PROBE_LOOK: usize = 64;
+/// Events from each end of what waits, among which a probe's is chosen.
+const LOOK: usize = 32;
 
-/// Events that are looked at, and perhaps given up, in one step.
-const BURIAL_STEP: usize = 256;
+/// The pause between two looks for one.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
-/// The pause between two steps that found nothing to give up.
-const BURIAL_PAUSE: Duration = Duration::from_millis(250);
-
-/// A walk over what waits, again and again for as long as the outage lasts.
+/// The course of the probes.
 #[derive(Default)]
-pub struct Burial {
-    after: Option<Due>,
+pub struct Probes {
     not_before: Duration,
+    made: u64,
 }
 
 // === impl Worker ===
 
 impl Worker {
-    /// The event for a probe, if one may be made: the one with the fewest attempts, and of several the first
-    /// that is due. An event that is poison to the app has been attempted before.
-    pub(super) async fn probe_event(&self) -> Result<Option<StoredJob>, StoreError> {
+    /// Makes a probe, if it is time for one and there is an event; gives back how long to wait before looking
+    /// again.
+    pub(super) async fn probe(&mut self, place: OwnedSemaphorePermit) -> Duration {
+        self.hurry.end();
+        // What was read ahead may be the probe's event.
+        self.ready.clear();
+        if self.gate.queue.next_due(self.route.shelf).is_none() {
+            return NAP_MAX;
+        }
+        let (now, patience) = (self.gate.clock.elapsed(), self.route.probe_patience());
+        let wait = self.route.breaker.wait(now, patience);
+        let wait = wait.max(self.probes.not_before.saturating_sub(now));
+        if !wait.is_zero() {
+            return wait;
+        }
+        // Every event that comes in wakes the worker.
+        self.probes.not_before = now + LOOK_PAUSE;
+        let Ok(Some(job)) = self.probe_event().await else {
+            return NAP_MAX;
+        };
+        match self.route.breaker.ask(now, patience, job.info.attempts) {
+            Pass::Not(wait) => wait.max(NAP_MIN),
+            pass => match self.take_quota() {
+                Ok(()) => {
+                    self.probes.made += 1;
+                    self.start(job, pass, place);
+                    NAP_MAX
+                }
+                Err(wait) => {
+                    self.give_back(pass);
+                    wait
+                }
+            },
+        }
+    }
+
+    async fn probe_event(&self) -> Result<Option<StoredJob>, StoreError> {
         let busy = self.route.busy.all();
         let shelf = self.route.shelf;
-        let chosen = self
-            .reading(move |queue| {
-                let due = queue.due(shelf, None, None, PROBE_LOOK + busy.len())?;
-                let ids = due.iter().map(|place| place.id);
-                let ids: Vec<JobId> = ids.filter(|id| !busy.contains(id)).collect();
-                let jobs = queue.load(&ids, false)?;
-                // What cannot be read is the first to be loaded, and buried then.
-                let attempts =
-                    |job: &Option<StoredJob>| job.as_ref().map_or(0, |job| job.info.attempts);
-                let chosen = ids
-                    .iter()
-                    .zip(&jobs)
-                    .min_by_key(|(_, job)| attempts(job))
-                    .map(|(id, _)| *id);
-                let Some(id) = chosen else {
-                    return Ok(None);
-                };
-                let job = queue.load(&[id], true)?.pop().flatten();
-                Ok(Some((id, job)))
-            })
-            .await?;
+        let is_lasts_turn = self.probes.made % 2 == 1;
+        let chosen = self.reading(move |queue| {
+            let due = queue.due(shelf, None, None, LOOK + busy.len())?;
+            let mut ids: Vec<JobId> = due.iter().map(|place| place.id).collect();
+            let queued = Selection {
+                shelf: Some(shelf),
+                delivered: false,
+                dead: false,
+                ..Selection::ALL
+            };
+            let mut newest = Vec::new();
+            queue.walk(None, queued, LOOK, &mut |view| {
+                if matches!(view.info.state, JobState::Queued { waits: false, .. }) {
+                    newest.push(view.info.id);
+                }
+                ControlFlow::Continue(())
+            })?;
+            ids.extend(newest.into_iter().rev());
+            ids.retain(|id| !busy.contains(id));
+            let jobs = queue.load(&ids, false)?;
+            // What cannot be read is the first to be loaded, and buried then.
+            let attempts = jobs
+                .iter()
+                .map(|job| job.as_ref().map_or(0, |job| job.info.attempts));
+            let fewest = attempts.clone().min();
+            let mut candidates = ids.iter().zip(attempts);
+            let mut fits = |(_, attempts): &(&JobId, u32)| Some(*attempts) == fewest;
+            let chosen = match is_lasts_turn {
+                true => candidates.filter(fits).last(),
+                false => candidates.find(&mut fits),
+            };
+            let Some(id) = chosen.map(|(id, _)| *id) else {
+                return Ok(None);
+            };
+            let job = queue.load(&[id], true)?.pop().flatten();
+            Ok(Some((id, job)))
+        });
+        let chosen = chosen.await?;
         if let Some((id, None)) = &chosen {
             self.bury_unreadable(*id).await;
         }
         Ok(chosen.and_then(|(_, job)| job))
-    }
-
-    /// Gives up events whose time is over. Nothing is given up while the clock is not believed.
-    pub(super) async fn bury_overdue(&mut self) {
-        let now = self.gate.clock.elapsed();
-        if now < self.burial.not_before || !self.is_anything_overdue() {
-            return;
-        }
-        let Ok(places) = self.burial_step().await else {
-            return;
-        };
-        let (looked_at, last, overdue) = places;
-        if overdue.is_empty() {
-            self.burial.not_before = now + BURIAL_PAUSE;
-            self.burial.after = last.filter(|_| looked_at == BURIAL_STEP);
-            return;
-        }
-        // The next step begins where this one did: what it gives up is there no more.
-        let mut burying = JoinSet::new();
-        for id in overdue {
-            let delivery = self.delivery(Pass::Free);
-            burying.spawn(async move { delivery.dead(id, None, DeadReason::GivenUp).await });
-        }
-        while burying.join_next().await.is_some() {}
-    }
-
-    /// From memory: whether the oldest event is.
-    fn is_anything_overdue(&self) -> bool {
-        let now = self.gate.clock.now();
-        let counts = self.gate.queue.counts().into_iter();
-        let mut of_route = counts.filter(|counts| counts.shelf == self.route.shelf);
-        let oldest = of_route.next().and_then(|counts| counts.oldest_queued);
-        oldest.is_some_and(|oldest| self.route.config.queue.schedule.is_over(oldest, now))
-            && self.gate.ledger.store().trusts(now)
-    }
-
-    async fn burial_step(&self) -> Result<(usize, Option<Due>, Vec<JobId>), StoreError> {
-        let (shelf, after) = (self.route.shelf, self.burial.after);
-        let (busy, now) = (self.route.busy.all(), self.gate.clock.now());
-        let schedule = self.route.config.queue.schedule;
-        self.reading(move |queue| {
-            let due = queue.due(shelf, None, after, BURIAL_STEP)?;
-            let ids: Vec<JobId> = due.iter().map(|place| place.id).collect();
-            let jobs = queue.load(&ids, false)?.into_iter().flatten();
-            let overdue = jobs
-                .filter(|job| schedule.is_over(job.info.since(), now))
-                .map(|job| job.info.id)
-                .filter(|id| !busy.contains(id));
-            Ok((due.len(), due.last().copied(), overdue.collect()))
-        })
-        .await
     }
 }

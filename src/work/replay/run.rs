@@ -38,6 +38,9 @@ const NAP_MAX: Duration = Duration::from_millis(250);
 /// The shortest.
 const NAP_MIN: Duration = Duration::from_millis(1);
 
+/// Where a route has no room for a replay, it goes on after this long: room comes with deliveries.
+const ROOM_AGAIN: Duration = Duration::from_secs(2);
+
 /// Why a replay is left where it is: it was cancelled, or the gateway stops.
 struct Left;
 
@@ -257,6 +260,7 @@ impl Course<'_> {
         let mut replayed = 0;
         let mut open = jobs.to_vec();
         while !open.is_empty() {
+            let mut again = AGAIN;
             // All of them are with the store before the first is waited for.
             let requeuing: Vec<_> = open
                 .drain(..)
@@ -267,9 +271,12 @@ impl Course<'_> {
                     Ok(Changed::Done { .. }) => replayed += 1,
                     Ok(Changed::Stale | Changed::Gone) => {}
                     Err(StoreError::Closed) => return Err(Left),
-                    // The queue is full, or the store is down: the event's turn comes when it is not.
-                    Ok(Changed::NoRoom)
-                    | Err(
+                    Ok(Changed::NoRoom) => {
+                        again = ROOM_AGAIN;
+                        open.push(job);
+                    }
+                    // Too much waits, or the store is down: the event's turn comes when it is not.
+                    Err(
                         StoreError::Full
                         | StoreError::ShelfFull
                         | StoreError::NoSpace
@@ -279,7 +286,7 @@ impl Course<'_> {
             }
             self.replays.wake_workers();
             if !open.is_empty() {
-                self.nap(AGAIN).await?;
+                self.nap(again).await?;
             }
         }
         Ok(replayed)

@@ -159,7 +159,7 @@ impl<'txn> Desk<'txn> {
         }
         if matches!(change, Change::Requeue { .. })
             && matches!(job.state, JobState::Delivered { .. })
-            && !self.has_room_for_replay(job.shelf)
+            && !self.has_room_for_replay(&job)
         {
             return Ok(Changed::NoRoom);
         }

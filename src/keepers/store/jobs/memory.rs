@@ -310,11 +310,11 @@ impl MemoryQueue {
         if late || held.info.is_queued() == requeues {
             return Changed::Stale;
         }
-        let shelf = held.info.shelf;
+        let (shelf, bytes) = (held.info.shelf, held.info.bytes);
         if requeues && matches!(held.info.state, JobState::Delivered { .. }) {
             let tally = self.tally(shelf);
             let terms = self.terms.get(&shelf);
-            if terms.is_some_and(|terms| !terms.let_in_replay(&tally)) {
+            if terms.is_some_and(|terms| !terms.let_in_replay(&tally, bytes)) {
                 return Changed::NoRoom;
             }
         }

@@ -215,8 +215,8 @@ pub enum Change {
     },
     /// A delivered job or a dead letter is queued again, marked as a replay and outside of any order.
     ///
-    /// A delivered job finds room only while the shelf is less than half full: what is sent again must not
-    /// keep out what is new.
+    /// A delivered job finds room only within the shelf's bounds, and while less than half of them is queued:
+    /// what is sent again must not keep out what is new.
     Requeue {
         /// When to try; it counts as queued from then.
         due: Timestamp,

@@ -130,9 +130,13 @@ impl Terms {
     }
 
     /// Whether a delivered job may be queued again.
-    pub(super) fn let_in_replay(&self, tally: &Tally) -> bool {
-        let Volume { jobs, bytes } = tally.bounded();
-        jobs.saturating_mul(2) < self.max_events && bytes.saturating_mul(2) < self.max_bytes
+    pub(super) fn let_in_replay(&self, tally: &Tally, bytes: u32) -> bool {
+        let (queued, all) = (tally.queued, tally.bounded());
+        let is_half_free = queued.jobs.saturating_mul(2) < self.max_events
+            && queued.bytes.saturating_mul(2) < self.max_bytes;
+        is_half_free
+            && all.jobs < self.max_events
+            && all.bytes.saturating_add(bytes.into()) <= self.max_bytes
     }
 }
 

@@ -4,12 +4,13 @@ use redb::ReadableTable;
 
 use super::Desk;
 use crate::keepers::store::ShelfId;
+use crate::keepers::store::jobs::JobInfo;
 
 impl Desk<'_> {
-    pub(super) fn has_room_for_replay(&self, shelf: ShelfId) -> bool {
-        let tally = self.books.tallies.get(&shelf);
-        let terms = self.books.terms.get(&shelf);
-        terms.is_none_or(|terms| tally.is_none_or(|tally| terms.let_in_replay(tally)))
+    pub(super) fn has_room_for_replay(&self, job: &JobInfo) -> bool {
+        let tally = self.books.tallies.get(&job.shelf);
+        let terms = self.books.terms.get(&job.shelf);
+        terms.is_none_or(|terms| tally.is_none_or(|tally| terms.let_in_replay(tally, job.bytes)))
     }
 
     /// Forgets the oldest copies of delivered jobs while the shelf holds more than it may.
