@@ -34,7 +34,7 @@ const LONG_FILES: [(&str, usize, &str); 2] = [
 ];
 
 /// A part of a crate or of the standard library, and the only places that may know it.
-const KNOWN_BY: [(&str, &[&str]); 13] = [
+const KNOWN_BY: [(&str, &[&str]); 14] = [
     ("redb", &["keepers/store/"]),
     ("governor", &["keepers/limit/"]),
     ("prometheus_client", &["keepers/metrics.rs"]),
@@ -52,7 +52,11 @@ const KNOWN_BY: [(&str, &[&str]); 13] = [
             "work/forward.rs",
         ],
     ),
-    ("hyper_rustls", &["work/forward.rs", "doors/cli/"]),
+    (
+        "hyper_rustls",
+        &["work/forward.rs", "doors/cli/", "doors/server/tls/acme/"],
+    ),
+    ("instant_acme", &["doors/server/tls/acme/"]),
     ("tokio_rustls", &["doors/server/tls/"]),
     ("clap", &["doors/cli/"]),
     ("tokio", &["keepers/", "work/", "doors/"]),

@@ -14,7 +14,7 @@ use crate::doors::listener::{BindError, Listener, bind_all};
 use crate::doors::reload::{Fixed, Reloader};
 use crate::doors::sentinel;
 use crate::doors::server::Server;
-use crate::doors::server::tls::watch::Teller;
+use crate::doors::server::tls::telling::Teller;
 use crate::doors::server::tls::{Tls, TlsError};
 use crate::keepers::ledger::Ledger;
 use crate::keepers::log::{Level, Log};
@@ -104,9 +104,9 @@ impl Gateway {
             source,
             mut passed,
         } = parts;
-        let (tls, watch) = match &config.server.tls {
+        let (tls, upkeep) = match &config.server.tls {
             Some(tls) => Tls::new(tls, limits.handshake_time, &metrics)
-                .map(|(tls, watch)| (Some(tls), Some(watch)))
+                .map(|(tls, upkeep)| (Some(tls), Some(upkeep)))
                 .map_err(StartError::Tls)?,
             None => (None, None),
         };
@@ -155,13 +155,13 @@ impl Gateway {
         let mut workers = JoinSet::new();
         workers.spawn(Crew::new(Arc::clone(&gate)).run(stopping.clone()));
         workers.spawn(Arc::clone(&replays).run(stopping.clone()));
-        if let Some(watch) = watch {
+        if let Some(upkeep) = upkeep {
             let teller = Teller {
                 clock: Arc::clone(&gate.clock),
                 log: gate.log.clone(),
                 metrics: Arc::clone(&gate.metrics),
             };
-            workers.spawn(watch.run(teller, limits.certificate_poll, stopping.clone()));
+            workers.spawn(upkeep.run(teller, limits, stopping.clone()));
         }
         let token = Arc::new(ArcSwapOption::new(token.map(Arc::new)));
         let access = Access::new(Arc::clone(&token), Arc::clone(&gate.clock));

@@ -19,6 +19,7 @@ use crate::words::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Certificate {
     certified: Arc<CertifiedKey>,
+    not_before: Timestamp,
     not_after: Timestamp,
 }
 
@@ -49,7 +50,7 @@ impl Certificate {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| Unusable::BadCertificate)?;
         let first = chain.first().ok_or(Unusable::NoCertificate)?;
-        let not_after = expiry(first).ok_or(Unusable::BadCertificate)?;
+        let (not_before, not_after) = validity(first).ok_or(Unusable::BadCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             rustls::pki_types::pem::Error::NoItemsFound => Unusable::NoKey,
             _ => Unusable::BadKey,
@@ -63,6 +64,7 @@ impl Certificate {
         match certified.keys_match() {
             Ok(()) => Ok(Self {
                 certified: Arc::new(certified),
+                not_before,
                 not_after,
             }),
             Err(rustls::Error::InconsistentKeys(_)) => Err(Unusable::OtherKey),
@@ -73,6 +75,11 @@ impl Certificate {
     /// What TLS serves.
     pub fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
+    }
+
+    /// From when on it is good.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     /// Until when it is good.
@@ -91,11 +98,17 @@ impl Certificate {
     }
 }
 
-fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+fn validity(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
     let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
     let validity = parsed.tbs_certificate().validity();
-    let secs = validity.not_after.to_unix_duration().as_secs();
-    i64::try_from(secs).ok().map(Timestamp::from_secs)
+    let timestamp = |time: x509_cert::time::Time| {
+        let secs = time.to_unix_duration().as_secs();
+        i64::try_from(secs).ok().map(Timestamp::from_secs)
+    };
+    Some((
+        timestamp(validity.not_before)?,
+        timestamp(validity.not_after)?,
+    ))
 }
 
 // === impl Unusable ===

@@ -15,5 +15,6 @@ pub mod hmac;
 pub mod json;
 pub mod provider;
 pub mod reader;
+pub mod renewal;
 pub mod retry;
 pub mod subject;

@@ -18,6 +18,8 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// The files of certificates are looked at this often.
     pub certificate_poll: Duration,
+    /// After an order for a certificate failed it is tried again this much later, and then after pauses that double.
+    pub acme_pause: Duration,
     /// A whole head, first byte included, has this long to arrive.
     pub head_time: Duration,
     /// A connection may idle this long between requests. It is counted from the last head, so it must be longer
@@ -54,6 +56,7 @@ impl Default for Limits {
             client_connections: 256,
             handshake_time: Duration::from_secs(10),
             certificate_poll: Duration::from_secs(5),
+            acme_pause: Duration::from_secs(5 * 60),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             write_time: Duration::from_secs(10),

@@ -15,6 +15,9 @@ mod outcomes;
 /// How requests are framed and cut: ambiguous ones, early refusals, slow senders, paths and hosts.
 mod framing;
 
+/// Certificates from a real authority.
+mod acme;
+
 /// More connections than there are places.
 mod crowds;
 

@@ -3,6 +3,7 @@
 //! Nothing downstream checks again. What the values mean and what their defaults are stands in
 //! `config.toml.example`, which a test holds in step with this module.
 
+pub mod acme;
 pub mod drain;
 pub mod file;
 pub mod listen;
@@ -238,13 +239,14 @@ fn read_text(text: &str, file: &Path, source: Option<&dyn SecretSource>) -> Read
 
 fn read_root(root: &mut Section<'_>, folder: &Path) -> Option<Config> {
     let mut server_section = root.section("server");
-    let server = listening::server(&mut server_section, folder);
+    let mut server = listening::server(&mut server_section, folder);
     let mut admin_section = root.section("admin");
     let admin = listening::admin(&mut admin_section, folder);
     listening::refuse_overlap(&server, &server_section, &admin, &mut admin_section);
 
     let mut store_section = root.section("store");
     let store = store::store(&mut store_section, folder);
+    acme::settle(&mut server, &store);
     let mut quota_section = root.section("client_quota");
     let client_quota = quota::client_quota(&mut quota_section);
 

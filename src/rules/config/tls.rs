@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::rules::certificate::Certificate;
+use crate::rules::config::acme::{self, Acme};
 use crate::rules::reader::Section;
 
 /// `[server.tls]`.
 #[derive(Debug)]
 pub struct Tls {
-    /// The certificates, the default first.
+    /// The certificates in files, the default first; none only with ACME.
     pub pairs: Vec<Pair>,
+    /// Where a certificate comes from by itself.
+    pub acme: Option<Acme>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
 }
@@ -34,9 +37,14 @@ const PAIRS_MAX: usize = 64;
 
 /// Reads `[server.tls]`, if it is there; relative paths start from the configuration's folder.
 pub fn tls(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
-    section.not_yet("acme", "certificates by ACME");
+    let acme = acme::acme(section.section("acme"), folder);
     let http2 = section.flag("http2").unwrap_or(false);
-    let first = pair(&mut section, folder);
+    let has_files = section.has("certificate") || section.has("key");
+    // With ACME, files are for what it is not asked for.
+    let first = match acme.is_some() && !has_files {
+        true => None,
+        false => pair(&mut section, folder),
+    };
     let mut pairs: Vec<Pair> = first.into_iter().collect();
     let more = section.sections("more");
     if more.len() >= PAIRS_MAX {
@@ -48,7 +56,7 @@ pub fn tls(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
     }
     let is_present = section.is_present();
     section.finish();
-    is_present.then_some(Tls { pairs, http2 })
+    is_present.then_some(Tls { pairs, acme, http2 })
 }
 
 /// A certificate and its key, read once to see whether they can be served.

@@ -3,8 +3,10 @@
 //! TLS 1.2 and 1.3, AEAD only, no early data (it could be replayed). A handshake has a deadline, and one that
 //! comes to nothing is counted and not logged: anybody can make as many of them as he likes.
 
+mod acme;
 pub mod certificates;
-pub mod watch;
+pub mod telling;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,13 +16,17 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch as watch_channel;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::doors::server::tls::certificates::Certificates;
+use crate::doors::server::tls::acme::Renewal;
+use crate::doors::server::tls::certificates::{ACME_TLS, Certificates};
+use crate::doors::server::tls::telling::Teller;
 use crate::doors::server::tls::watch::{Reading, Watch};
 use crate::keepers::metrics::{Handshake, Metrics};
 use crate::rules::config::tls;
+use crate::words::limits::Limits;
 
 /// What every connection's TLS is made from.
 pub struct Tls {
@@ -28,6 +34,12 @@ pub struct Tls {
     certificates: Arc<Certificates>,
     handshake_time: Duration,
     metrics: Arc<Metrics>,
+}
+
+/// What keeps the certificates fresh.
+pub struct Upkeep {
+    watch: Watch,
+    renewal: Option<Renewal>,
 }
 
 /// A connection whose handshake is done.
@@ -72,7 +84,7 @@ impl Tls {
         config: &tls::Tls,
         handshake_time: Duration,
         metrics: &Arc<Metrics>,
-    ) -> Result<(Self, Watch), TlsError> {
+    ) -> Result<(Self, Upkeep), TlsError> {
         let first = config
             .pairs
             .iter()
@@ -80,12 +92,14 @@ impl Tls {
                 Reading::of(pair).map_err(|why| TlsError::Certificate(Arc::clone(&pair.name), why))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let served = first
-            .iter()
-            .map(|reading| reading.certificate.clone())
-            .collect();
-        let certificates = Arc::new(Certificates::new(served));
-        let server = server_config(Arc::clone(&certificates), config.http2);
+        let certificates = Arc::new(Certificates::default());
+        let files = first.iter().map(|reading| reading.certificate.clone());
+        certificates.serve_files(files.collect());
+        let renewal = config
+            .acme
+            .clone()
+            .map(|acme| Renewal::new(acme, Arc::clone(&certificates)));
+        let server = server_config(Arc::clone(&certificates), config);
         let tls = Self {
             acceptor: TlsAcceptor::from(Arc::new(server.map_err(TlsError::Library)?)),
             certificates: Arc::clone(&certificates),
@@ -93,7 +107,7 @@ impl Tls {
             metrics: Arc::clone(metrics),
         };
         let watch = Watch::new(config.pairs.iter().cloned().zip(first), certificates);
-        Ok((tls, watch))
+        Ok((tls, Upkeep { watch, renewal }))
     }
 
     /// Shakes hands within the deadline; `None` if it came to nothing.
@@ -112,6 +126,8 @@ impl Tls {
         let stream = stream?;
         let (_, session) = stream.get_ref();
         let spoken = match session.alpn_protocol() {
+            // It has seen what it came for.
+            Some(ACME_TLS) => return None,
             Some(H2) => Spoken::Http2,
             Some(_) | None => Spoken::Http1,
         };
@@ -139,20 +155,44 @@ impl Tls {
 
 fn server_config(
     certificates: Arc<Certificates>,
-    http2: bool,
+    config: &tls::Tls,
 ) -> Result<ServerConfig, rustls::Error> {
     // Every suite that the library has is an AEAD.
-    let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
+    let mut server = ServerConfig::builder_with_provider(ring::default_provider().into())
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.max_early_data_size = 0;
-    config.ticketer = ring::Ticketer::new()?;
-    config.alpn_protocols = match http2 {
-        true => vec![H2.to_vec(), HTTP_1_1.to_vec()],
-        false => vec![HTTP_1_1.to_vec()],
-    };
-    Ok(config)
+    server.max_early_data_size = 0;
+    server.ticketer = ring::Ticketer::new()?;
+    // In the order of our liking; an authority with a challenge offers nothing but its own.
+    let offered = [
+        (config.http2, H2),
+        (true, HTTP_1_1),
+        (config.acme.is_some(), ACME_TLS),
+    ];
+    server.alpn_protocols = offered
+        .into_iter()
+        .filter(|(is_offered, _)| *is_offered)
+        .map(|(_, protocol)| protocol.to_vec())
+        .collect();
+    Ok(server)
+}
+
+// === impl Upkeep ===
+
+impl Upkeep {
+    /// Keeps the certificates fresh until told to stop.
+    pub async fn run(self, teller: Teller, limits: Limits, stop: watch_channel::Receiver<bool>) {
+        let watching = self
+            .watch
+            .run(teller.clone(), limits.certificate_poll, stop.clone());
+        let renewing = async {
+            if let Some(renewal) = self.renewal {
+                renewal.run(teller, limits, stop).await;
+            }
+        };
+        tokio::join!(watching, renewing);
+    }
 }
 
 // === impl TlsError ===

@@ -13,28 +13,18 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::doors::server::tls::certificates::Certificates;
+use crate::doors::server::tls::telling::{Expiry, Teller};
 use crate::keepers::log::{Level, Log};
-use crate::keepers::metrics::{CertificateMetrics, Metrics};
+use crate::keepers::metrics::CertificateMetrics;
 use crate::rules::certificate::Certificate;
 use crate::rules::config::surroundings::Surroundings;
 use crate::rules::config::tls::Pair;
 use crate::rules::reader::secrets::SecretSource;
-use crate::words::time::{Clock, Timestamp};
 
 /// Watches the files of every certificate.
 pub struct Watch {
     files: Vec<Watched>,
     certificates: Arc<Certificates>,
-}
-
-/// What the watch tells of what it sees.
-pub struct Teller {
-    /// The present: what is past its time is an alarm.
-    pub clock: Arc<dyn Clock>,
-    /// Where it is told.
-    pub log: Log,
-    /// Where it is counted.
-    pub metrics: Arc<Metrics>,
 }
 
 /// A pair of files, as they were read.
@@ -51,7 +41,7 @@ struct Watched {
     served: Reading,
     /// What was wrong with them at the last look, and whether that was told.
     trouble: Option<Trouble>,
-    is_expired: bool,
+    expiry: Expiry,
 }
 
 struct Trouble {
@@ -72,7 +62,7 @@ impl Watch {
                 pair,
                 served,
                 trouble: None,
-                is_expired: false,
+                expiry: Expiry::default(),
             })
             .collect();
         Self {
@@ -90,7 +80,8 @@ impl Watch {
             .collect();
         loop {
             for (watched, metrics) in self.files.iter_mut().zip(&metrics) {
-                watched.tell_expiry(&teller, metrics);
+                let (name, served) = (&watched.pair.name, &watched.served.certificate);
+                watched.expiry.tell(&teller, name, served, metrics);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -105,7 +96,7 @@ impl Watch {
             }
             if is_changed {
                 let served = self.files.iter().map(|file| &file.served.certificate);
-                self.certificates.serve(served.cloned().collect());
+                self.certificates.serve_files(served.cloned().collect());
             }
         }
     }
@@ -134,7 +125,6 @@ impl Watched {
             return false;
         }
         self.served = reading;
-        self.is_expired = false;
         let not_after = self.served.certificate.not_after().to_rfc3339();
         log.say(
             Level::Info,
@@ -163,23 +153,6 @@ impl Watched {
             &[("certificate", &self.pair.name), ("reason", &why)],
         );
         *trouble = Trouble { why, is_told: true };
-    }
-
-    fn tell_expiry(&mut self, teller: &Teller, metrics: &CertificateMetrics) {
-        let not_after: Timestamp = self.served.certificate.not_after();
-        metrics.not_after.set(not_after.as_secs());
-        let was_expired = self.is_expired;
-        self.is_expired = teller.clock.now() > not_after;
-        if self.is_expired && !was_expired {
-            teller.log.say(
-                Level::Error,
-                "a certificate has expired; senders will refuse it",
-                &[
-                    ("certificate", &self.pair.name),
-                    ("not_after", &not_after.to_rfc3339()),
-                ],
-            );
-        }
     }
 }
 

@@ -161,3 +161,95 @@ fn where_files_are_not_at_hand_their_keys_are_still_checked() {
     assert!(read("certificate = \"a.pem\"\nkey = \"a.key\"\n").is_ok());
     assert!(read("certificate = \"a.pem\"\n").is_err());
 }
+
+#[test]
+fn a_certificate_by_acme_needs_a_domain_and_nothing_else() {
+    let folder = folder();
+    let acme = "[server.tls.acme]\ndomains = \"A.example\"\n";
+    let (config, warnings) = read(folder.path(), acme, 2026).unwrap();
+    assert_eq!(warnings, []);
+    let tls = config.server.tls.unwrap();
+    assert!(tls.pairs.is_empty() && !tls.http2);
+    let acme = tls.acme.unwrap();
+    assert_eq!(acme.domains, ["a.example"]);
+    assert!(acme.contact.is_empty() && acme.roots.is_none());
+    assert_eq!(
+        acme.directory,
+        "https://acme-v02.api.letsencrypt.org/directory"
+    );
+    // Beside the store, wherever that is.
+    assert_eq!(acme.cache, folder.path().join("acme"));
+    let elsewhere = "[server.tls.acme]\ndomains = [\"a.example\", \"b.example\"]\ncontact = [\"mailto:a@b.example\"]\nroots = \"a.pem\"\n[store]\npath = \"/var/lib/x.redb\"\n";
+    let (config, _) = read(folder.path(), elsewhere, 2026).unwrap();
+    let acme = config.server.tls.unwrap().acme.unwrap();
+    assert_eq!(acme.cache, Path::new("/var/lib/acme"));
+    assert_eq!(acme.roots, Some(folder.path().join("a.pem")));
+    let both = "certificate = \"a.pem\"\nkey = \"a.key\"\n[server.tls.acme]\ndomains = \"c.example\"\ncache = \"kept\"\n";
+    let (config, _) = read(folder.path(), both, 2026).unwrap();
+    let tls = config.server.tls.unwrap();
+    assert_eq!(tls.pairs.len(), 1);
+    assert_eq!(tls.acme.unwrap().cache, folder.path().join("kept"));
+}
+
+#[test]
+fn what_no_authority_would_take_is_a_mistake() {
+    let folder = folder();
+    for (acme, expected) in [
+        ("", "6:1: server.tls.acme.domains: is needed"),
+        ("domains = []", "7:11: server.tls.acme.domains: names none"),
+        (
+            "domains = \"*.a.example\"",
+            "7:11: server.tls.acme.domains: is a wildcard",
+        ),
+        (
+            "domains = [\"a.example\", \"192.0.2.7\"]",
+            "7:25: server.tls.acme.domains: is not a domain",
+        ),
+        ("domains = \"a..example\"", "is not a domain"),
+        ("domains = \"a.example.\"", "is not a domain"),
+        ("domains = \"https://a.example\"", "is not a domain"),
+        (
+            "domains = \"a.example\"\ncontact = \"a@b.example\"",
+            "8:11: server.tls.acme.contact: is not a contact",
+        ),
+        (
+            "domains = \"a.example\"\ncontact = \"mailto:b\"",
+            "is not a contact",
+        ),
+        (
+            "domains = \"a.example\"\ndirectory = \"http://a.example/dir\"",
+            "8:13: server.tls.acme.directory: is not a directory's URL",
+        ),
+        (
+            "domains = \"a.example\"\ndirectory = \"a.example\"",
+            "is not a directory's URL",
+        ),
+        (
+            "domains = \"a.example\"\nroots = \"empty\"",
+            "8:9: server.tls.acme.roots: holds no certificate",
+        ),
+        (
+            "domains = \"a.example\"\nroots = \"absent\"",
+            "8:9: server.tls.acme.roots: ",
+        ),
+        (
+            "domains = \"a.example\"\ncache = \"a/\"",
+            "8:9: server.tls.acme.cache: does not name",
+        ),
+        ("domain = \"a.example\"", "did you mean `domains`?"),
+    ] {
+        let tls = format!("[server.tls.acme]\n{acme}\n");
+        let said = said(folder.path(), &tls, 2026);
+        assert!(
+            said.iter().any(|said| said.contains(expected)),
+            "{tls}\n{said:#?}"
+        );
+    }
+    // Files beside it are for other names, and then they are whole.
+    let tls = "key = \"a.key\"\n[server.tls.acme]\ndomains = \"a.example\"\n";
+    let said = said(folder.path(), tls, 2026);
+    assert!(
+        said.iter()
+            .any(|said| said.contains("server.tls.certificate: is needed"))
+    );
+}
