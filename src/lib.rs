@@ -41,6 +41,8 @@
 //!   knows more of it than methods, headers and statuses.
 //! - No way from a message to the app but through [`keepers::event`]: the forwarder takes an
 //!   [`Event<Clean>`](keepers::event::Clean), and only verification, a claim and the fate `Deliver` make one.
+//! - No handshake, certificate or version of HTTP beyond [`doors::server`]: the gate is handed a request, and a
+//!   note of what was found out about its head.
 //! - No mode without the ledger: a store that fails answers 503, it is never replaced by memory.
 //! - No re-serialised body, no normalised path, no second HTTP parser.
 //! - No `unsafe`, no global state, and nobody asks for the time who was not handed a clock.

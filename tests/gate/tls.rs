@@ -248,6 +248,16 @@ async fn plain_text_and_junk_on_the_port_end_at_once_and_leave_nothing_behind() 
 }
 
 #[tokio::test]
+async fn a_handshake_on_a_port_of_plain_text_ends_at_once() {
+    let gate = Gate::willing().await;
+    for hello in [Hello::to("gate"), Hello::to("gate").old()] {
+        assert!(hello.shake(gate.address).await.is_err());
+    }
+    gate.reached(CONNECTIONS, 0.0).await;
+    assert!(!gate.metrics().await.contains("certificate="));
+}
+
+#[tokio::test]
 async fn a_handshake_that_takes_its_time_is_cut_at_the_deadline() {
     let (certificates, _) = Certificates::of("gate");
     let gate = setup(&certificates.lines("one"))
@@ -300,6 +310,20 @@ async fn bytes_that_come_one_by_one_are_a_handshake_too() {
     });
     let mut connection = Hello::to("gate").open(between).await;
     assert_eq!(connection.ask(&event(1)).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_early_answer_can_be_read_though_the_body_is_still_coming() {
+    let (certificates, _) = Certificates::of("gate");
+    let gate = setup(&certificates.lines("one")).await.start().await;
+    for hello in [Hello::to("gate"), Hello::to("gate").old()] {
+        let mut connection = hello.open(gate.address).await;
+        let huge = Request::walletwerk(vec![b'a'; 8 << 20], "d");
+        let answer = connection.ask(&huge).await;
+        assert_eq!((answer.status, answer.outcome()), (413, "too_large"));
+        assert!(connection.try_ask(&event(1)).await.is_none(), "it is over");
+    }
+    gate.reached(CONNECTIONS, 0.0).await;
 }
 
 #[tokio::test]
