@@ -167,7 +167,7 @@ async fn a_certificate_is_had_kept_served_and_renewed() {
     );
     gate.reached(&series(failing), 1.0).await;
     assert!(gate.metric(&series(errors)).await >= 1.0);
-    assert!(gate.logged.text().contains("could not be had by ACME"));
+    gate.told("could not be had by ACME").await;
     assert!(Hello::to(DOMAINS[0]).shake(gate.address).await.is_err());
 
     let running = authority.start(gate.address.port()).await;

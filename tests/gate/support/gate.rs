@@ -223,6 +223,18 @@ impl Gate {
             .unwrap_or_else(|_| panic!("{series} never became {value}"));
     }
 
+    /// Waits until the log holds this.
+    pub async fn told(&self, text: &str) {
+        let looking = async {
+            while !self.logged.text().contains(text) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), looking)
+            .await
+            .unwrap_or_else(|_| panic!("never said: {text}\n{}", self.logged.text()));
+    }
+
     /// Stops it gently, so that nothing can come to the app any more, and gives the app and the log.
     pub async fn end(self) -> (App, Logged) {
         self.gateway.stop(std::future::pending()).await;

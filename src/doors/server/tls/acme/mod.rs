@@ -29,6 +29,7 @@ use crate::rules::certificate::{Certificate, Unusable};
 use crate::rules::config::acme::Acme;
 use crate::rules::renewal;
 use crate::words::limits::Limits;
+use crate::words::time::Clock;
 
 /// Keeps the certificate of a configuration.
 pub struct Renewal {
@@ -102,7 +103,7 @@ impl Renewal {
             if let Some(served) = &self.served {
                 expiry.tell(&teller, &name, served, &metrics);
             }
-            let pause = match (self.failures, self.is_due(&teller, chance)) {
+            let pause = match (self.failures, self.is_due(&*teller.clock, chance)) {
                 (0, true) => Duration::ZERO,
                 // The wall clock is asked again and again, since it may jump.
                 (0, false) => limits.certificate_poll,
@@ -127,14 +128,14 @@ impl Renewal {
         }
     }
 
-    fn is_due(&self, teller: &Teller, chance: f64) -> bool {
+    fn is_due(&self, clock: &dyn Clock, chance: f64) -> bool {
         let Some(served) = &self.served else {
             return true;
         };
-        let is_rested = self.ordered.is_none_or(|ordered| {
-            teller.clock.elapsed().saturating_sub(ordered) >= renewal::rest(served)
-        });
-        is_rested && teller.clock.now() >= renewal::due(served, chance)
+        let is_rested = self
+            .ordered
+            .is_none_or(|ordered| clock.elapsed().saturating_sub(ordered) >= renewal::rest(served));
+        is_rested && clock.now() >= renewal::due(served, chance)
     }
 
     async fn attempt(&self) -> Result<(Certificate, Result<(), AcmeError>), AcmeError> {
@@ -257,3 +258,82 @@ impl fmt::Display for AcmeError {
 }
 
 impl Error for AcmeError {}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::CertificateParams;
+
+    use crate::words::time::Timestamp;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Wall time and monotonic time.
+    struct At(Timestamp, Duration);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.1
+        }
+    }
+
+    /// A renewal whose certificate of ninety days was ordered at the start, or kept from before.
+    fn renewal(folder: &std::path::Path, ordered: Option<Duration>) -> Renewal {
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 4, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = params.self_signed(&key).unwrap().pem();
+        let served = Certificate::read(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let config = Acme {
+            domains: vec!["a.example".to_owned()],
+            contact: Vec::new(),
+            directory: String::new(),
+            cache: folder.to_owned(),
+            roots: None,
+        };
+        Renewal {
+            served: Some(served),
+            ordered,
+            ..Renewal::new(config, Arc::default())
+        }
+    }
+
+    #[test]
+    fn it_is_renewed_in_time_and_not_again_and_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = Timestamp::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
+        let kept = renewal(folder.path(), None);
+        let ordered = renewal(folder.path(), Some(DAY));
+        for (day, elapsed, kept_is_due, ordered_is_due) in [
+            (0, 1, false, false),
+            (59, 59, false, false),
+            (60, 60, true, true),
+            // The wall clock jumped: once may be right, but not again and again.
+            (1000, 2, true, false),
+            (1000, 30, true, false),
+            (1000, 31, true, true),
+        ] {
+            let clock = At(from.after(DAY * day), DAY * elapsed);
+            assert_eq!(kept.is_due(&clock, 0.0), kept_is_due, "{day} {elapsed}");
+            assert_eq!(
+                ordered.is_due(&clock, 0.0),
+                ordered_is_due,
+                "{day} {elapsed}"
+            );
+        }
+        // Up to a thirtieth of its time earlier.
+        let clock = At(from.after(DAY * 57), DAY * 57);
+        assert!(kept.is_due(&clock, 1.0) && !kept.is_due(&clock, 0.9));
+        let nothing = Renewal {
+            served: None,
+            ..renewal(folder.path(), None)
+        };
+        assert!(nothing.is_due(&clock, 0.0));
+    }
+}
