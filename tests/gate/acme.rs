@@ -179,7 +179,15 @@ async fn a_certificate_is_had_kept_served_and_renewed() {
     assert!(not_after > 1_767_225_600.0, "{not_after}");
     // Challenges are over, and nobody is shown anything of them.
     let hello = Hello::to(DOMAINS[0]).offering(&["acme-tls/1"]);
-    assert!(hello.shake(gate.address).await.is_err());
+    let error = hello
+        .shake(gate.address)
+        .await
+        .expect_err("nothing to show");
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    assert!(
+        matches!(error, Some(rustls::Error::AlertReceived(_))),
+        "{error:?}"
+    );
 
     // What is kept is for its owner alone.
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
