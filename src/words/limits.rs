@@ -25,6 +25,9 @@ pub struct Limits {
     /// A connection may idle this long between requests. It is counted from the last head, so it must be longer
     /// than `request_time`.
     pub idle_time: Duration,
+    /// A connection of HTTP/2 takes new requests for this long; then its peer is told to make another. So none
+    /// is held open for ever by one request a minute, and a certificate that was changed is shown to all.
+    pub http2_age: Duration,
     /// A peer must take some of its answer within this time.
     pub write_time: Duration,
     /// After an early answer what still arrives is read for this long at the most.
@@ -59,6 +62,7 @@ impl Default for Limits {
             acme_pause: Duration::from_secs(5 * 60),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
+            http2_age: Duration::from_secs(60 * 60),
             write_time: Duration::from_secs(10),
             linger_time: Duration::from_secs(2),
             linger_bytes: 32 * 1024 * 1024,

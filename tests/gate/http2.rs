@@ -439,6 +439,33 @@ async fn who_says_nothing_or_nothing_more_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_old_enough_is_ended_and_no_request_is_lost() {
+    let (app, open) = App::held(200).await;
+    let (setup, _certificates) = setup(app, "");
+    let gate = setup
+        .within(|limits| limits.http2_age = Duration::from_millis(300))
+        .start()
+        .await;
+    let mut frames = Frames::open(gate.address).await;
+    frames
+        .send(HEADERS, END_HEADERS, 1, &block(&good_fields(1)))
+        .await;
+    frames
+        .send(DATA, END_STREAM, 1, card_event(1).as_bytes())
+        .await;
+    loop {
+        let frame = frames.next().await.expect("a goodbye");
+        if frame.kind == GOAWAY {
+            break;
+        }
+    }
+    assert_eq!(gate.app.count(), 1, "it is still at work");
+    open.send(true).unwrap();
+    assert_eq!(frames.fate(1).await, Fate::Answered(Some(200)));
+    assert_eq!(frames.fate(3).await, Fate::Closed);
+}
+
+#[tokio::test]
 async fn floods_end_their_connection_and_harm_no_other() {
     let (gate, _certificates) = willing().await;
     let mut other = connect(&gate).await;

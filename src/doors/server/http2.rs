@@ -1,7 +1,7 @@
 //! A connection that speaks HTTP/2, from its preface to its end.
 //!
 //! Its requests run side by side, within bounds, and take the same way as those of HTTP/1. What has no deadline in
-//! the library has one here: the first request, idling, and the end.
+//! the library has one here: the first request, idling, the connection's age, and its end.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -69,6 +69,7 @@ where
         _ = connection.as_mut() => true,
         _ = stop.changed() => false,
         () = activity.idle(limits.head_time, limits.idle_time) => false,
+        () = tokio::time::sleep(limits.http2_age) => false,
     };
     if !is_done {
         connection.as_mut().graceful_shutdown();
