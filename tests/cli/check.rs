@@ -57,3 +57,43 @@ fn a_file_that_is_not_there_is_a_mistake_too() {
         &["cannot be read"],
     );
 }
+
+#[test]
+fn a_certificate_that_has_expired_is_warned_of_and_one_of_another_key_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 2);
+    let key = rcgen::KeyPair::generate().unwrap();
+    put("a.pem", &params.self_signed(&key).unwrap().pem());
+    put("a.key", &key.serialize_pem());
+    put(
+        "b.key",
+        &rcgen::KeyPair::generate().unwrap().serialize_pem(),
+    );
+    let tls = "[server.tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n";
+    let file = put("config.toml", &format!("{ROUTE}{tls}"));
+    expect(
+        &["check", "--config", &file],
+        0,
+        &["6:15: warning: server.tls.certificate: expired at 2020-01-02T00:00:00Z"],
+    );
+    let file = put(
+        "config.toml",
+        &format!("{ROUTE}{}", tls.replace("a.key", "b.key")),
+    );
+    expect(
+        &["check", "--config", &file],
+        78,
+        &["7:7: server.tls.key: holds a private key that is not the certificate's"],
+    );
+    expect(
+        &["check", "--config", &file, "--no-secrets"],
+        0,
+        &["1 route"],
+    );
+}
