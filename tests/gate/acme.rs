@@ -15,9 +15,9 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use tokio::process::{Child, Command};
 
-use crate::restart::free_address;
 use crate::support::app::App;
 use crate::support::gate::{Gate, Setup};
+use crate::support::process::free_address;
 use crate::support::sender::{Request, card_event};
 use crate::support::tls::{Certificates, Hello};
 
