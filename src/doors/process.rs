@@ -62,8 +62,7 @@ pub fn raise_descriptors() -> Option<u64> {
 }
 
 /// The bounds that so many descriptors leave room for.
-pub fn limits_within(descriptors: Option<u64>) -> Limits {
-    let limits = Limits::default();
+pub fn limits_within(limits: Limits, descriptors: Option<u64>) -> Limits {
     let Some(descriptors) = descriptors else {
         return limits;
     };
@@ -97,7 +96,7 @@ mod tests {
             (Some(1024), 448),
             (Some(64), 16),
         ] {
-            let limits = limits_within(descriptors);
+            let limits = limits_within(Limits::default(), descriptors);
             assert_eq!(limits.connections, expected, "{descriptors:?}");
         }
     }

@@ -37,7 +37,7 @@ pub struct Reloader {
 
 /// What a running gateway keeps until it is started again: keys, and what they said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fixed([(&'static str, String); 9]);
+pub struct Fixed([(&'static str, String); 10]);
 
 /// The configuration was read anew and holds.
 #[derive(Debug)]
@@ -195,6 +195,7 @@ impl Fixed {
         Self([
             ("server.listen", format!("{:?}", server.listen)),
             ("server.socket_mode", format!("{:?}", server.socket_mode)),
+            ("server.limits", format!("{:?}", server.limits)),
             ("server.drain_delay", format!("{:?}", server.drain.delay)),
             (
                 "server.drain_timeout",

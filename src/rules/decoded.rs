@@ -14,9 +14,9 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Uri};
 
 use crate::rules::framing::{
-    BodyLength, FIELDS_MAX, Flaw, METHOD_BYTES_MAX, TARGET_BYTES_MAX, is_authority, is_target,
-    read_length,
+    BodyLength, Flaw, METHOD_BYTES_MAX, is_authority, is_target, read_length,
 };
+use crate::words::limits::HeadLimits;
 
 /// Fields that say something of a connection, which HTTP/2 says in frames (RFC 9113, 8.2.2).
 static OF_A_CONNECTION: [HeaderName; 5] = [
@@ -31,16 +31,16 @@ static OF_A_CONNECTION: [HeaderName; 5] = [
 ///
 /// # Errors
 /// The first flaw.
-pub fn check(head: &Parts, has_body: bool) -> Result<BodyLength, Flaw> {
+pub fn check(head: &Parts, has_body: bool, limits: &HeadLimits) -> Result<BodyLength, Flaw> {
     // A tunnel is never opened.
     if head.method == Method::CONNECT || head.method.as_str().len() > METHOD_BYTES_MAX {
         return Err(Flaw::RequestLine);
     }
     // HTTP/1 counts `Host` among the fields.
-    if head.headers.len() + 1 > FIELDS_MAX + usize::from(head.headers.contains_key(HOST)) {
+    if head.headers.len() + 1 > limits.fields + usize::from(head.headers.contains_key(HOST)) {
         return Err(Flaw::HeadTooLarge);
     }
-    check_target(&head.uri)?;
+    check_target(&head.uri, limits)?;
     check_authority(&head.uri, &head.headers)?;
     check_fields(&head.headers)?;
     read_body_length(&head.headers, has_body)
@@ -59,9 +59,9 @@ pub fn as_http1(head: &mut Parts) {
     }
 }
 
-fn check_target(uri: &Uri) -> Result<(), Flaw> {
+fn check_target(uri: &Uri, limits: &HeadLimits) -> Result<(), Flaw> {
     let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    if target.len() > TARGET_BYTES_MAX {
+    if target.len() > limits.target_bytes {
         return Err(Flaw::TargetTooLong);
     }
     let is_web = uri
@@ -169,7 +169,11 @@ mod tests {
                 BodyLength::Unstated,
             ),
         ] {
-            assert_eq!(check(&head(uri, fields), has_body), Ok(expected), "{uri}");
+            assert_eq!(
+                check(&head(uri, fields), has_body, &HeadLimits::DEFAULT),
+                Ok(expected),
+                "{uri}"
+            );
         }
     }
 
@@ -241,14 +245,24 @@ mod tests {
             // The library's own type refuses some of these before they get here.
             if uri.parse::<Uri>().is_ok() {
                 let head = head(uri, fields);
-                assert_eq!(check(&head, has_body), Err(flaw), "{uri} {fields:?}");
+                assert_eq!(
+                    check(&head, has_body, &HeadLimits::DEFAULT),
+                    Err(flaw),
+                    "{uri} {fields:?}"
+                );
             }
         }
         let mut connect = head("https://h/", &[]);
         connect.method = Method::CONNECT;
-        assert_eq!(check(&connect, false), Err(Flaw::RequestLine));
+        assert_eq!(
+            check(&connect, false, &HeadLimits::DEFAULT),
+            Err(Flaw::RequestLine)
+        );
         connect.method = Method::from_bytes(&[b'A'; METHOD_BYTES_MAX + 1]).unwrap();
-        assert_eq!(check(&connect, false), Err(Flaw::RequestLine));
+        assert_eq!(
+            check(&connect, false, &HeadLimits::DEFAULT),
+            Err(Flaw::RequestLine)
+        );
     }
 
     #[test]
@@ -259,18 +273,24 @@ mod tests {
             if host {
                 fields.push(("host", "h"));
             }
-            check(&head(&uri, &fields), false)
+            check(&head(&uri, &fields), false, &HeadLimits::DEFAULT)
         };
         for host in [false, true] {
-            assert_eq!(verdict(FIELDS_MAX - 1, 1, host), Ok(BodyLength::Unstated));
-            assert_eq!(verdict(FIELDS_MAX, 1, host), Err(Flaw::HeadTooLarge));
+            assert_eq!(
+                verdict(HeadLimits::DEFAULT.fields - 1, 1, host),
+                Ok(BodyLength::Unstated)
+            );
+            assert_eq!(
+                verdict(HeadLimits::DEFAULT.fields, 1, host),
+                Err(Flaw::HeadTooLarge)
+            );
         }
         assert_eq!(
-            verdict(0, TARGET_BYTES_MAX, false),
+            verdict(0, HeadLimits::DEFAULT.target_bytes, false),
             Ok(BodyLength::Unstated)
         );
         assert_eq!(
-            verdict(0, TARGET_BYTES_MAX + 1, false),
+            verdict(0, HeadLimits::DEFAULT.target_bytes + 1, false),
             Err(Flaw::TargetTooLong)
         );
     }

@@ -7,19 +7,11 @@
 
 use hyper::Uri;
 
+use crate::words::limits::HeadLimits;
 use crate::words::outcome::Malformed;
-
-/// Bytes of a head, request line and final empty line included.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// Bytes of a request target.
-pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes of a method; longer ones than any that is registered are refused.
 pub const METHOD_BYTES_MAX: usize = 32;
-
-/// Header fields in a head.
-pub const FIELDS_MAX: usize = 64;
 
 /// How much body follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +29,7 @@ pub enum BodyLength {
 pub enum Flaw {
     /// The request line is not `METHOD target HTTP/1.x`.
     RequestLine,
-    /// The target is longer than [`TARGET_BYTES_MAX`].
+    /// The target is longer than its limit.
     TargetTooLong,
     /// The target holds what no target may, or names an authority with user info.
     Target,
@@ -47,7 +39,7 @@ pub enum Flaw {
     OtherHost,
     /// A line ends in a bare LF, is folded, has no colon, an ill-formed name or control characters.
     Field,
-    /// More than [`FIELDS_MAX`] fields, or more than [`HEAD_BYTES_MAX`] bytes.
+    /// More fields or more bytes than the limits say.
     HeadTooLarge,
     /// `Host` is missing, doubled or ill-formed.
     Host,
@@ -63,7 +55,7 @@ pub enum Flaw {
 ///
 /// # Errors
 /// [`Flaw::Field`] at the first line that does not end in CRLF; size flaws as soon as they are certain.
-pub fn head_end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
+pub fn head_end(bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Flaw> {
     let mut line_start = 0;
     while let Some(length) = bytes[line_start..].iter().position(|&byte| byte == b'\n') {
         let line = &bytes[line_start..line_start + length];
@@ -72,16 +64,16 @@ pub fn head_end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
         }
         line_start += length + 1;
         if line.len() == 1 {
-            return match line_start > HEAD_BYTES_MAX {
+            return match line_start > limits.bytes {
                 true => Err(Flaw::HeadTooLarge),
                 false => Ok(Some(line_start)),
             };
         }
     }
-    if line_start == 0 && bytes.len() > TARGET_BYTES_MAX + LONGEST_AROUND_TARGET {
+    if line_start == 0 && bytes.len() > limits.target_bytes + LONGEST_AROUND_TARGET {
         return Err(Flaw::TargetTooLong);
     }
-    match bytes.len() >= HEAD_BYTES_MAX {
+    match bytes.len() >= limits.bytes {
         true => Err(Flaw::HeadTooLarge),
         false => Ok(None),
     }
@@ -91,9 +83,9 @@ pub fn head_end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
 ///
 /// # Errors
 /// The first flaw.
-pub fn check(head: &[u8]) -> Result<BodyLength, Flaw> {
+pub fn check(head: &[u8], limits: &HeadLimits) -> Result<BodyLength, Flaw> {
     let mut lines = Lines(head);
-    let request_line = RequestLine::read(lines.next().ok_or(Flaw::RequestLine)?)?;
+    let request_line = RequestLine::read(lines.next().ok_or(Flaw::RequestLine)?, limits)?;
     let mut host = None;
     let mut length = None;
     let mut is_chunked = false;
@@ -103,7 +95,7 @@ pub fn check(head: &[u8]) -> Result<BodyLength, Flaw> {
             break;
         }
         fields += 1;
-        if fields > FIELDS_MAX {
+        if fields > limits.fields {
             return Err(Flaw::HeadTooLarge);
         }
         let (name, value) = read_field(line)?;
@@ -133,8 +125,8 @@ pub fn check(head: &[u8]) -> Result<BodyLength, Flaw> {
 }
 
 /// Method and target of a head, however flawed the rest is, if an HTTP parser takes them.
-pub fn method_and_target(head: &[u8]) -> Option<(&str, &str)> {
-    let line = RequestLine::read(Lines(head).next()?).ok()?;
+pub fn method_and_target<'a>(head: &'a [u8], limits: &HeadLimits) -> Option<(&'a str, &'a str)> {
+    let line = RequestLine::read(Lines(head).next()?, limits).ok()?;
     Uri::try_from(line.target).ok()?;
     Some((
         std::str::from_utf8(line.method).ok()?,
@@ -200,7 +192,7 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    fn read(line: &'a [u8]) -> Result<Self, Flaw> {
+    fn read(line: &'a [u8], limits: &HeadLimits) -> Result<Self, Flaw> {
         let mut parts = line.split(|&byte| byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -219,7 +211,7 @@ impl<'a> RequestLine<'a> {
         if !is_method || method == b"CONNECT" {
             return Err(Flaw::RequestLine);
         }
-        if target.len() > TARGET_BYTES_MAX {
+        if target.len() > limits.target_bytes {
             return Err(Flaw::TargetTooLong);
         }
         if !is_target(target) {
@@ -378,8 +370,10 @@ mod tests {
         format!("{}\r\n\r\n", lines.replace('\n', "\r\n")).into_bytes()
     }
 
+    const LIMITS: HeadLimits = HeadLimits::DEFAULT;
+
     fn verdict(lines: &str) -> Result<BodyLength, Flaw> {
-        check(&head(lines))
+        check(&head(lines), &LIMITS)
     }
 
     #[test]
@@ -530,12 +524,15 @@ mod tests {
     fn too_many_fields_or_too_long_a_target_are_refused() {
         let fields =
             |count: usize| format!("GET / HTTP/1.1\nHost: h{}", "\nX: y".repeat(count - 1));
-        assert_eq!(verdict(&fields(FIELDS_MAX)), Ok(BodyLength::Unstated));
-        assert_eq!(verdict(&fields(FIELDS_MAX + 1)), Err(Flaw::HeadTooLarge));
+        assert_eq!(verdict(&fields(LIMITS.fields)), Ok(BodyLength::Unstated));
+        assert_eq!(verdict(&fields(LIMITS.fields + 1)), Err(Flaw::HeadTooLarge));
         let target = |len: usize| format!("GET /{} HTTP/1.1\nHost: h", "a".repeat(len - 1));
-        assert_eq!(verdict(&target(TARGET_BYTES_MAX)), Ok(BodyLength::Unstated));
         assert_eq!(
-            verdict(&target(TARGET_BYTES_MAX + 1)),
+            verdict(&target(LIMITS.target_bytes)),
+            Ok(BodyLength::Unstated)
+        );
+        assert_eq!(
+            verdict(&target(LIMITS.target_bytes + 1)),
             Err(Flaw::TargetTooLong)
         );
     }
@@ -543,36 +540,38 @@ mod tests {
     #[test]
     fn a_head_ends_at_its_empty_line_or_is_incomplete_or_too_large() {
         assert_eq!(
-            head_end(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nrest"),
+            head_end(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nrest", &LIMITS),
             Ok(Some(27))
         );
-        assert_eq!(head_end(b"GET / HTTP/1.1\r\nHost: h\r\n"), Ok(None));
-        assert_eq!(head_end(b"GET / HTTP/1.1\nHost: h\n\n"), Err(Flaw::Field));
         assert_eq!(
-            head_end(&[b'a'; TARGET_BYTES_MAX + 100]),
+            head_end(b"GET / HTTP/1.1\r\nHost: h\r\n", &LIMITS),
+            Ok(None)
+        );
+        assert_eq!(
+            head_end(b"GET / HTTP/1.1\nHost: h\n\n", &LIMITS),
+            Err(Flaw::Field)
+        );
+        assert_eq!(
+            head_end(&[b'a'; LIMITS.target_bytes + 100], &LIMITS),
             Err(Flaw::TargetTooLong)
         );
-        let long = [
-            b"GET / HTTP/1.1\r\nX: ".to_vec(),
-            vec![b'a'; HEAD_BYTES_MAX],
-        ]
-        .concat();
-        assert_eq!(head_end(&long), Err(Flaw::HeadTooLarge));
+        let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; LIMITS.bytes]].concat();
+        assert_eq!(head_end(&long, &LIMITS), Err(Flaw::HeadTooLarge));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = head_end(&bytes);
-            let _ = check(&bytes);
-            let _ = method_and_target(&bytes);
+            let _ = head_end(&bytes, &LIMITS);
+            let _ = check(&bytes, &LIMITS);
+            let _ = method_and_target(&bytes, &LIMITS);
         }
 
         #[test]
         fn a_head_cut_anywhere_is_never_complete(cut in 0usize..40) {
             let whole = head("POST /a HTTP/1.1\nHost: h\nContent-Length: 5");
             let cut = cut.min(whole.len() - 1);
-            prop_assert_eq!(head_end(&whole[..cut]), Ok(None));
+            prop_assert_eq!(head_end(&whole[..cut], &LIMITS), Ok(None));
         }
     }
 }

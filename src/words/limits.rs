@@ -20,6 +20,10 @@ pub struct Limits {
     pub certificate_poll: Duration,
     /// After an order for a certificate failed it is tried again this much later, and then after pauses that double.
     pub acme_pause: Duration,
+    /// How large a head may be.
+    pub head: HeadLimits,
+    /// Requests of one HTTP/2 connection at one time.
+    pub http2_streams: u32,
     /// A whole head, first byte included, has this long to arrive.
     pub head_time: Duration,
     /// A connection may idle this long between requests. It is counted from the last head, so it must be longer
@@ -52,6 +56,28 @@ pub struct Limits {
     pub live: usize,
 }
 
+/// The bounds of a request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of it, request line and final empty line included.
+    pub bytes: usize,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+    /// Header fields.
+    pub fields: usize,
+}
+
+// === impl HeadLimits ===
+
+impl HeadLimits {
+    /// Much more than any platform sends.
+    pub const DEFAULT: Self = Self {
+        bytes: 16 * 1024,
+        target_bytes: 8 * 1024,
+        fields: 64,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -60,6 +86,8 @@ impl Default for Limits {
             handshake_time: Duration::from_secs(10),
             certificate_poll: Duration::from_secs(5),
             acme_pause: Duration::from_secs(5 * 60),
+            head: HeadLimits::DEFAULT,
+            http2_streams: 100,
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             http2_age: Duration::from_secs(60 * 60),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::support::app::App;
-use crate::support::process::{Process, Said, ended, signal};
+use crate::support::process::{Process, Said, ended, event, signal};
+use crate::support::sender::Request;
 
 /// A service manager that listens.
 struct Manager(UnixDatagram);
@@ -118,4 +119,36 @@ async fn it_dumps_no_core_and_takes_no_more_connections_than_it_has_descriptors_
         .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     said.until("passgate is ready").await;
     assert_eq!(said.with("it runs as root").len(), usize::from(is_root));
+}
+
+#[tokio::test]
+async fn the_bounds_of_the_configuration_hold() {
+    let app = App::willing().await;
+    let sections =
+        "[server.limits]\nheaders = 16\nhead_bytes = \"4KiB\"\ntarget_bytes = \"256B\"\n";
+    let process = Process::written(app.address, "", sections, "");
+    let _child = process.start().await;
+    let with_fields = |count: usize| {
+        let plain = event(count as u64);
+        // What the request has already, its length among it.
+        let more = count - plain.headers.len() - 1;
+        (0..more).fold(plain, |request, n| request.with(&format!("X-{n}: y")))
+    };
+    let long_target = |bytes: usize| Request {
+        line: format!("POST /{} HTTP/1.1", "a".repeat(bytes - 1)),
+        ..event(0)
+    };
+    for (request, status) in [
+        (with_fields(16), 200),
+        (with_fields(17), 431),
+        (event(1).with(&format!("X: {}", "y".repeat(4096))), 431),
+        (long_target(256), 404),
+        (long_target(257), 414),
+    ] {
+        assert_eq!(
+            request.send(process.address).await.status,
+            status,
+            "{request:?}"
+        );
+    }
 }

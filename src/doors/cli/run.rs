@@ -167,9 +167,9 @@ async fn open_store(
 /// Looks at what the system grants, and says what is worth knowing of it.
 fn settle_in(config: &Config, log: &Log) -> Limits {
     let descriptors = raise_descriptors();
-    let limits = limits_within(descriptors);
+    let limits = limits_within(config.server.limits, descriptors);
     let shown = descriptors.map_or("unlimited".to_owned(), |most| most.to_string());
-    let level = match limits.connections < Limits::default().connections {
+    let level = match limits.connections < config.server.limits.connections {
         true => Level::Warn,
         false => Level::Info,
     };

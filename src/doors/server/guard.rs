@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::rules::framing::{self, BodyLength, Flaw, HEAD_BYTES_MAX};
+use crate::rules::framing::{self, BodyLength, Flaw};
 use crate::words::limits::Limits;
 use crate::work::ingest::HeadNote;
 
@@ -127,7 +127,7 @@ impl<S> Guard<S> {
         if self.waiting.starts_with(b"\r\n") {
             self.waiting.drain(..2);
         }
-        let end = match framing::head_end(&self.waiting) {
+        let end = match framing::head_end(&self.waiting, &self.limits.head) {
             Ok(None) => return false,
             Ok(Some(end)) => end,
             Err(flaw) => {
@@ -135,7 +135,7 @@ impl<S> Guard<S> {
                 return true;
             }
         };
-        match framing::check(&self.waiting[..end]) {
+        match framing::check(&self.waiting[..end], &self.limits.head) {
             Ok(length) => {
                 self.notes.put(HeadNote::new(length, None));
                 self.cleared = end;
@@ -155,7 +155,8 @@ impl<S> Guard<S> {
 
     /// Puts a stand-in in the place of a head that is not passed on; nothing comes after it.
     fn refuse(&mut self, flaw: Flaw) {
-        let (method, target) = framing::method_and_target(&self.waiting).unwrap_or(("POST", "/"));
+        let (method, target) =
+            framing::method_and_target(&self.waiting, &self.limits.head).unwrap_or(("POST", "/"));
         let stand_in =
             format!("{method} {target} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
         self.notes
@@ -388,5 +389,3 @@ impl Deadline {
 
 /// One read of a head; nearly every head with a small body fits.
 const READ_BYTES: usize = 4096;
-
-const _: () = assert!(READ_BYTES <= HEAD_BYTES_MAX);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::doors::server::caller::Caller;
 use crate::doors::server::guard::Guard;
-use crate::rules::framing::{BodyLength, FIELDS_MAX, Flaw, HEAD_BYTES_MAX};
+use crate::rules::framing::{BodyLength, Flaw};
 use crate::work::ingest::HeadNote;
 
 /// Serves a connection until it ends; once `stop` changes, until what is in flight has.
@@ -19,7 +19,8 @@ pub async fn serve<S>(socket: S, caller: Caller, mut stop: watch::Receiver<bool>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let guarded = Guard::new(socket, caller.gate.limits);
+    let limits = caller.gate.limits;
+    let guarded = Guard::new(socket, limits);
     let notes = guarded.notes();
     let caller = Arc::new(caller);
     let service = service_fn(|request| {
@@ -34,8 +35,8 @@ where
         .timer(TokioTimer::new())
         // The guard keeps the time of heads and of idling.
         .header_read_timeout(None)
-        .max_headers(FIELDS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX * 2)
+        .max_headers(limits.head.fields)
+        .max_buf_size(limits.head.bytes * 2)
         .half_close(false)
         .serve_connection(TokioIo::new(guarded), service);
     tokio::pin!(connection);

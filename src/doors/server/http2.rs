@@ -21,11 +21,8 @@ use tokio::sync::watch;
 use crate::doors::server::activity::Activity;
 use crate::doors::server::caller::Caller;
 use crate::rules::decoded;
-use crate::rules::framing::{BodyLength, HEAD_BYTES_MAX};
+use crate::rules::framing::BodyLength;
 use crate::work::ingest::HeadNote;
-
-/// Requests of one connection at one time.
-const STREAMS_MAX: u32 = 100;
 
 /// Bytes of one body, and of all bodies of a connection, that may come before they are asked for.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
@@ -56,11 +53,11 @@ where
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(limits.http2_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BYTES_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_header_list_size(u32::try_from(limits.head.bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_TIME);
     let connection = builder.serve_connection(TokioIo::new(socket), service);
@@ -84,7 +81,7 @@ where
 
 async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (mut head, body) = request.into_parts();
-    let note = match decoded::check(&head, !body.is_end_stream()) {
+    let note = match decoded::check(&head, !body.is_end_stream(), &caller.gate.limits.head) {
         Ok(length) => HeadNote::new(length, None),
         Err(flaw) => HeadNote::new(BodyLength::Unstated, Some(flaw)),
     };
@@ -95,5 +92,3 @@ async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Full<By
     response.headers_mut().remove(CONNECTION);
     response
 }
-
-const _: () = assert!(HEAD_BYTES_MAX <= u32::MAX as usize);

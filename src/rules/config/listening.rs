@@ -8,9 +8,9 @@ use ipnet::IpNet;
 
 use crate::rules::config::drain::drain;
 use crate::rules::config::listen::{EXPECTED, Listen};
-use crate::rules::config::tls;
-use crate::rules::config::{Admin, ClientAddressFrom, Server};
+use crate::rules::config::{Admin, ClientAddressFrom, Server, limits, tls};
 use crate::rules::reader::Section;
+use crate::words::limits::Limits;
 use crate::words::secret::Presented;
 
 /// What a peer on a Unix socket counts as: it is a process of this machine.
@@ -21,6 +21,7 @@ pub fn server(section: &mut Section<'_>, folder: &Path) -> Server {
     let server = Server {
         listen: listen(section, folder, SERVER_DEFAULT),
         socket_mode: socket_mode(section),
+        limits: limits(section),
         drain: drain(section),
         trusted_proxies: trusted_proxies(section),
         client_address_from: client_address_from(section),
@@ -82,6 +83,13 @@ fn listen(section: &mut Section<'_>, folder: &Path, default: SocketAddr) -> Vec<
     } else {
         listen
     }
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let mut inner = section.section("limits");
+    let limits = limits::limits(&mut inner);
+    inner.finish();
+    limits
 }
 
 fn socket_mode(section: &mut Section<'_>) -> u32 {

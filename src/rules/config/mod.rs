@@ -14,6 +14,7 @@ pub mod tls;
 
 mod across;
 mod delivery;
+mod limits;
 mod naming;
 mod queue;
 mod quota;
@@ -41,6 +42,7 @@ use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::{SecretSource, Secrets};
 use crate::rules::reader::{self, Read, Section};
 use crate::rules::retry::Schedule;
+use crate::words::limits::Limits;
 use crate::words::secret::Presented;
 
 /// A whole configuration, checked: every secret is resolved, every bound holds.
@@ -65,6 +67,8 @@ pub struct Server {
     pub listen: Vec<Listen>,
     /// The permissions of Unix sockets among them.
     pub socket_mode: u32,
+    /// How much, how many and how long.
+    pub limits: Limits,
     /// How long an end may take.
     pub drain: Drain,
     /// Peers whose word on the client's address is believed.
@@ -254,7 +258,7 @@ fn read_root(root: &mut Section<'_>, folder: &Path) -> Option<Config> {
     let drafts: Vec<Draft<'_>> = root
         .sections("route")
         .into_iter()
-        .map(|section| Draft::read(section, remember))
+        .map(|section| Draft::read(section, remember, &server.limits))
         .collect();
     if drafts.is_empty() && !root.is_spoiled("route") {
         root.missing(

@@ -17,6 +17,7 @@ use crate::rules::provider::{self, KINDS, Kind, Provider};
 use crate::rules::reader::Section;
 use crate::rules::reader::nearest::nearest;
 use crate::rules::reader::units::duration_text;
+use crate::words::limits::Limits;
 use crate::words::secret::Secret;
 
 /// A route as far as it could be read, with the section to say mistakes to.
@@ -46,7 +47,7 @@ pub struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// Reads a route; `remember` is the store's, unless that is wrong. Unknown keys are found by
     /// [`Draft::finish`].
-    pub fn read(mut section: Section<'a>, remember: Option<Duration>) -> Self {
+    pub fn read(mut section: Section<'a>, remember: Option<Duration>, limits: &Limits) -> Self {
         let written_name = section.parse("name", "a name in quotes", naming::name);
         if let Some(name) = &written_name {
             section.call(name);
@@ -74,7 +75,7 @@ impl<'a> Draft<'a> {
             upstream: upstream(&mut section),
             delivery,
             order_by: delivery::order_by(&mut section, delivery, kind),
-            timeout: timeout(&mut section),
+            timeout: timeout(&mut section, limits),
             max_body,
             same_content_forwards: same_content_forwards(&mut section, kind),
             sign_with: signing::sign_with(&mut section),
@@ -222,15 +223,22 @@ fn upstream(section: &mut Section<'_>) -> Option<Uri> {
     section.parse("upstream", expected, upstream::upstream)
 }
 
-fn timeout(section: &mut Section<'_>) -> Duration {
-    let timeout = section.duration("timeout").unwrap_or(TIMEOUT_DEFAULT);
-    if timeout > TIMEOUT_MOST {
+/// An owner of an event always ends in time for those who wait for it.
+fn timeout(section: &mut Section<'_>, limits: &Limits) -> Duration {
+    let kept = limits.body_time + limits.store_time;
+    let most = limits.request_time.saturating_sub(kept);
+    let written = section.duration("timeout");
+    let timeout = written.unwrap_or(TIMEOUT_DEFAULT.min(most));
+    if timeout > most || most.is_zero() {
         section.mistake(
             "timeout",
             format!(
-                "is longer than {}: a sender waits 30s at most, and of the 25s for a whole request 10s are \
-                 kept for its body and 3s for storing",
-                duration_text(TIMEOUT_MOST)
+                "is longer than {}: a sender waits 30s at most, and of the {} for a whole request {} are \
+                 kept for its body and {} for storing",
+                duration_text(most),
+                duration_text(limits.request_time),
+                duration_text(limits.body_time),
+                duration_text(limits.store_time)
             ),
         );
     }
@@ -276,6 +284,5 @@ fn route_queue(section: &mut Section<'_>, around: Around) -> Queue {
 }
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-const TIMEOUT_MOST: Duration = Duration::from_secs(12);
 const MAX_BODY_DEFAULT: u64 = 1 << 20;
 const MAX_BODY_BOUNDS: RangeInclusive<u64> = 1 << 10..=64 << 20;

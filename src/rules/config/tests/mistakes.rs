@@ -69,6 +69,27 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
             "5:12: route \"walletwerk\".max_body: is out of bounds",
         ),
         (route("max_body = \"65MiB\""), "from \"1KiB\" to \"64MiB\""),
+        (
+            route("[server.limits]\nconnections = 15"),
+            "from 16 to 1000000",
+        ),
+        (
+            route("[server.limits]\nbody_time = \"21s\""),
+            "\"1s\" to \"20s\"",
+        ),
+        (
+            route("[server.limits]\nidle_time = \"20s\""),
+            "must be longer than request_time, which is 25s",
+        ),
+        (
+            route("[server.limits]\ntarget_bytes = \"16KiB\""),
+            "leaves no room in a head of 16KiB",
+        ),
+        (
+            route("timeout = \"12s\"\n[server.limits]\nbody_time = \"11s\""),
+            "is longer than 11s",
+        ),
+        (route("[server.limits]\nsilence = 1"), "silence"),
         (route("allow_from = []"), "names no network"),
         (route("allow_from = [\"10.0.0.0/33\"]"), "is not a network"),
         (
