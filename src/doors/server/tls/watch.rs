@@ -82,6 +82,10 @@ impl Watch {
             for (watched, metrics) in self.files.iter_mut().zip(&metrics) {
                 let (name, served) = (&watched.pair.name, &watched.served.certificate);
                 watched.expiry.tell(&teller, name, served, metrics);
+                // By now what is good is served.
+                if watched.trouble.is_none() {
+                    metrics.reload_failing.set(0);
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -120,7 +124,6 @@ impl Watched {
             }
         };
         self.trouble = None;
-        metrics.reload_failing.set(0);
         if reading.content == self.served.content {
             return false;
         }

@@ -175,6 +175,7 @@ impl Renewal {
                 return;
             }
         };
+        self.certificates.serve_acme(certificate.clone());
         self.failures = 0;
         metrics.reload_failing.set(0);
         let not_after = certificate.not_after().to_rfc3339();
@@ -191,7 +192,6 @@ impl Renewal {
                 &[("certificate", &name), ("reason", &error)],
             );
         }
-        self.certificates.serve_acme(certificate.clone());
         self.served = Some(certificate);
         self.ordered = Some(teller.clock.elapsed());
     }
