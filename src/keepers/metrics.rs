@@ -71,6 +71,8 @@ pub struct Metrics {
     pub store_faults: Gauge,
     /// 1 while the wall clock is not believed, so that nothing expires.
     pub clock_suspect: Gauge,
+    /// Connections of trusted proxies that did not say whom they stand for.
+    pub proxies_silent: Counter,
     /// Open connections.
     pub connections: Gauge,
     /// Connections that had asked nothing yet and had to leave for newcomers.
@@ -274,6 +276,12 @@ impl Metrics {
             "log_lines_dropped",
             "Log lines that were dropped because nobody read them",
         );
+        let proxies_silent = Counter::default();
+        registry.register(
+            "proxies_silent",
+            "Connections of trusted proxies without a PROXY header",
+            proxies_silent.clone(),
+        );
         let connections_dismissed = Counter::default();
         registry.register(
             "connections_dismissed",
@@ -326,6 +334,7 @@ impl Metrics {
             clock_suspect,
             connections,
             connections_dismissed,
+            proxies_silent,
             log_lines_dropped,
         }
     }

@@ -33,9 +33,11 @@ pub fn address(
     if !is_trusted(peer) {
         return peer;
     }
-    let name = match from {
-        ClientAddressFrom::XForwardedFor => X_FORWARDED_FOR,
-        ClientAddressFrom::Forwarded => FORWARDED,
+    let (name, read): (HeaderName, fn(&str) -> Option<IpAddr>) = match from {
+        ClientAddressFrom::XForwardedFor => (X_FORWARDED_FOR, |hop| read_node(hop.trim())),
+        ClientAddressFrom::Forwarded => (FORWARDED, read_forwarded),
+        // It has been said before the request, and is the peer.
+        ClientAddressFrom::ProxyProtocol => return peer,
     };
     let mut client = peer;
     let values: Vec<&str> = headers
@@ -46,11 +48,7 @@ pub fn address(
         .collect();
     let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
     for hop in hops.take(HOPS_MAX) {
-        let named = match from {
-            ClientAddressFrom::XForwardedFor => read_node(hop.trim()),
-            ClientAddressFrom::Forwarded => read_forwarded(hop),
-        };
-        let Some(address) = named else {
+        let Some(address) = read(hop) else {
             return client;
         };
         client = address;
@@ -124,7 +122,7 @@ mod tests {
     fn client(peer: &str, from: ClientAddressFrom, values: &[&str]) -> String {
         let name = match from {
             ClientAddressFrom::XForwardedFor => X_FORWARDED_FOR,
-            ClientAddressFrom::Forwarded => FORWARDED,
+            ClientAddressFrom::Forwarded | ClientAddressFrom::ProxyProtocol => FORWARDED,
         };
         let mut headers = HeaderMap::new();
         for value in values {

@@ -4,6 +4,7 @@
 //! along: a quota with its state, a breaker, the attempts that run, the pooled connections to the apps.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -77,6 +78,14 @@ impl Snapshot {
             routes: Routes::new(config.routes, config.store.remember, ground, earlier_routes)
                 .map_err(NotWorking::Store)?,
         })
+    }
+}
+
+impl Snapshot {
+    /// Whether `peer` is a proxy whose word on the client's address is believed.
+    pub fn is_trusted(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 }
 

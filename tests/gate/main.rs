@@ -61,6 +61,9 @@ mod providers;
 /// The same event several times at once.
 mod races;
 
+/// Proxies that name their clients by the PROXY protocol.
+mod proxied;
+
 /// The configuration read anew.
 mod reload;
 

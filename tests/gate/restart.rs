@@ -395,7 +395,11 @@ async fn killed_under_load_with_an_app_that_comes_and_goes_all_that_was_answered
                 .collect()
         };
         let began = Instant::now();
-        while !keys.iter().all(|body| bodies().contains(body)) {
+        loop {
+            let taken = bodies();
+            if keys.iter().all(|body| taken.contains(body)) {
+                break;
+            }
             assert!(
                 began.elapsed() < Duration::from_secs(30),
                 "{mode}: something is missing"

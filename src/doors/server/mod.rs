@@ -6,6 +6,7 @@ pub mod guard;
 pub mod http1;
 pub mod http2;
 pub mod places;
+pub mod proxied;
 pub mod tls;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::doors::server::places::{Place, Places};
 use crate::doors::server::tls::{Spoken, Tls};
 use crate::keepers::log::Level;
 use crate::rules::client::ClientKey;
+use crate::rules::config::ClientAddressFrom;
 use crate::work::ingest::Gate;
 
 /// After a failed accept (no descriptors left, mostly) this long is waited.
@@ -92,19 +94,25 @@ impl Server {
         stop: watch::Receiver<bool>,
     ) {
         self.gate.metrics.connections.inc();
-        let caller = Caller {
+        let mut caller = Caller {
             gate: Arc::clone(&self.gate),
             peer,
             place: Arc::clone(&place),
             secured: None,
         };
         // A Unix socket is this machine's own, and whoever is behind it does TLS before it.
-        let tls = self.tls.as_ref().filter(|_| is_of_network(&socket));
+        let tls = self.tls.clone().filter(|_| is_of_network(&socket));
+        let limit = self.gate.limits.head_time;
         let served = async {
-            match tls {
-                None => Box::pin(http1::serve(socket, caller, stop)).await,
-                Some(tls) => secured(Arc::clone(tls), socket, caller, stop).await,
+            if !self.is_told_by_proxy(peer) {
+                return serve(socket, tls, caller, stop).await;
             }
+            let Some(proxied) = proxied::read(socket, limit).await else {
+                self.gate.metrics.proxies_silent.inc();
+                return;
+            };
+            caller.peer = proxied.client.unwrap_or(peer);
+            serve(proxied.stream, tls, caller, stop).await;
         };
         tokio::select! {
             () = served => {}
@@ -118,13 +126,26 @@ impl Server {
 
     /// Whom a connection of `peer` is counted for; trusted proxies stand for many.
     fn client(&self, peer: IpAddr) -> Option<ClientKey> {
-        let peer = peer.to_canonical();
         let snapshot = self.gate.snapshot.load();
-        let is_proxy = snapshot
-            .trusted_proxies
-            .iter()
-            .any(|net| net.contains(&peer));
-        (!is_proxy).then(|| ClientKey::from(peer))
+        (!snapshot.is_trusted(peer)).then(|| ClientKey::from(peer))
+    }
+
+    /// Whether `peer` is a proxy that says whom it stands for before anything else.
+    fn is_told_by_proxy(&self, peer: IpAddr) -> bool {
+        let snapshot = self.gate.snapshot.load();
+        snapshot.client_address_from == ClientAddressFrom::ProxyProtocol
+            && snapshot.is_trusted(peer)
+    }
+}
+
+/// Serves what is spoken behind TLS, or in plain text.
+async fn serve<S>(socket: S, tls: Option<Arc<Tls>>, caller: Caller, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match tls {
+        None => Box::pin(http1::serve(socket, caller, stop)).await,
+        Some(tls) => secured(tls, socket, caller, stop).await,
     }
 }
 

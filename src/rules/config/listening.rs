@@ -18,13 +18,14 @@ pub const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads `[server]`; relative paths start from the configuration's folder.
 pub fn server(section: &mut Section<'_>, folder: &Path) -> Server {
+    let trusted_proxies = trusted_proxies(section);
     let server = Server {
         listen: listen(section, folder, SERVER_DEFAULT),
         socket_mode: socket_mode(section),
         limits: limits(section),
         drain: drain(section),
-        trusted_proxies: trusted_proxies(section),
-        client_address_from: client_address_from(section),
+        client_address_from: client_address_from(section, &trusted_proxies),
+        trusted_proxies,
         tls: tls::tls(section.section("tls"), folder),
     };
     warn_of_a_distrusted_socket(section, &server);
@@ -128,14 +129,22 @@ fn trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
     networks
 }
 
-fn client_address_from(section: &mut Section<'_>) -> ClientAddressFrom {
+fn client_address_from(section: &mut Section<'_>, trusted: &[IpNet]) -> ClientAddressFrom {
     let choices = [
         ("x-forwarded-for", ClientAddressFrom::XForwardedFor),
         ("forwarded", ClientAddressFrom::Forwarded),
+        ("proxy_protocol", ClientAddressFrom::ProxyProtocol),
     ];
-    section
-        .one_of_now("client_address_from", &choices, &["proxy_protocol"])
-        .unwrap_or(ClientAddressFrom::XForwardedFor)
+    let from = section
+        .one_of("client_address_from", &choices)
+        .unwrap_or(ClientAddressFrom::XForwardedFor);
+    if from == ClientAddressFrom::ProxyProtocol && trusted.is_empty() {
+        section.mistake(
+            "client_address_from",
+            "asks proxies for a header that nobody else may send, but trusted_proxies names none",
+        );
+    }
+    from
 }
 
 fn token(section: &mut Section<'_>) -> Option<Presented> {

@@ -79,13 +79,15 @@ pub struct Server {
     pub tls: Option<Tls>,
 }
 
-/// The one header that a trusted proxy's word is taken from.
+/// The one place that a trusted proxy's word is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAddressFrom {
     /// `X-Forwarded-For`.
     XForwardedFor,
     /// `Forwarded`, RFC 7239.
     Forwarded,
+    /// None: the proxy says it before the request, in the PROXY protocol.
+    ProxyProtocol,
 }
 
 /// `[admin]`: the operator's listener.

@@ -68,24 +68,11 @@ impl Section<'_> {
         key: &'static str,
         choices: &[(&'static str, T)],
     ) -> Option<T> {
-        self.one_of_now(key, choices, &[])
-    }
-
-    /// Like [`Section::one_of`]; the words in `later` are refused as not there yet.
-    pub fn one_of_now<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&'static str, T)],
-        later: &[&str],
-    ) -> Option<T> {
         let expected = listed(&choices.iter().map(|(word, _)| *word).collect::<Vec<_>>());
         self.parse(key, &expected, |text| {
             let chosen = choices.iter().find(|(word, _)| *word == text);
             match chosen {
                 Some((_, meaning)) => Ok(*meaning),
-                None if later.contains(&text) => Err(format!(
-                    "this version does not have {text:?} yet; write {expected}"
-                )),
                 None => Err(format!("is not a known word; write {expected}")),
             }
         })

@@ -94,7 +94,7 @@ fn one_wrong_thing_is_one_mistake_at_its_place() {
         (route("allow_from = [\"10.0.0.0/33\"]"), "is not a network"),
         (
             route("[server]\nclient_address_from = \"proxy_protocol\""),
-            "6:23: server.client_address_from: this version does not have \"proxy_protocol\" yet",
+            "6:23: server.client_address_from: asks proxies for a header that nobody else may send",
         ),
         (
             route("delivery = \"later\"\norder_by = \"/a\""),
