@@ -272,9 +272,15 @@ async fn what_was_answered_survives_the_power_going_at_that_very_moment() {
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(folder: &Path) -> Option<Self> {
+    fn mount(folder: &Path, size: &str) -> Option<Self> {
         let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m", "passgate-test"])
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size}"),
+                "passgate-test",
+            ])
             .arg(folder)
             .stderr(std::process::Stdio::null())
             .status();
@@ -303,7 +309,7 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_disk_that_is_full_is_said_aloud_and_is_over_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(folder.path()) else {
+    let Some(disk) = SmallDisk::mount(folder.path(), "1900k") else {
         println!("skipped: no tmpfs can be mounted here");
         return;
     };
@@ -332,8 +338,11 @@ async fn a_real_disk_that_is_full_is_said_aloud_and_is_over_once_there_is_room()
         assert!(taken < 100_000, "the disk does not fill up");
     }
     assert_eq!(gate.app.count() as u64, taken);
+    assert!(taken > 0);
     assert_eq!(readiness(&gate).await.0, 503);
-    for n in 0..taken {
+    // The first ones and the last.
+    let some = |taken: u64| (0..taken).filter(move |n| *n < 100 || taken - n < 200);
+    for n in some(taken) {
         assert_eq!(
             sender.ask(&event(n)).await.outcome(),
             "duplicate",
@@ -345,12 +354,34 @@ async fn a_real_disk_that_is_full_is_said_aloud_and_is_over_once_there_is_room()
     assert_eq!(gate.send(&event(taken)).await.outcome(), "forwarded");
     drop(sender);
     let gate = start(gate.retire().await).await;
-    for n in 0..=taken {
+    for n in some(taken + 1) {
         assert_eq!(
             gate.send(&event(n)).await.outcome(),
             "duplicate",
             "{n} of {taken}, restarted"
         );
     }
+    drop(gate.retire().await);
+}
+
+/// What the store's file had room for is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_disk_that_others_filled_events_are_delivered_and_settled_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path(), "64m") else {
+        println!("skipped: no tmpfs can be mounted here");
+        return;
+    };
+    let clock = Arc::new(HandClock::new());
+    let store = open_store(&folder.path().join("store.redb"), clock.clone());
+    let setup = Setup::walletwerk(App::willing().await, "");
+    let gate = setup.over(store, clock).start().await;
+    disk.fill();
+    let mut sender = Session::to(gate.address).await;
+    for n in 0..500 {
+        assert_eq!(sender.ask(&event(n)).await.outcome(), "forwarded", "{n}");
+    }
+    assert_eq!(readiness(&gate).await.0, 200);
+    drop(sender);
     drop(gate.retire().await);
 }

@@ -15,8 +15,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::backends::FileBackend;
 use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
+
+use super::allocated::AllocatedFile;
 
 /// Opens the file, each time with a fresh handle: redb's own are dead after any fault.
 pub trait Medium: Send + Sync + 'static {
@@ -69,7 +70,7 @@ impl Medium for FileMedium {
             let gone = "the file was emptied or replaced while it was in use";
             return Err(DatabaseError::Storage(io::Error::other(gone).into()));
         }
-        let database = create(builder, FileBackend::new(file)?)?;
+        let database = create(builder, AllocatedFile::new(file)?)?;
         if fresh {
             sync_directory(&self.path)?;
         }
@@ -84,7 +85,7 @@ impl Medium for FileMedium {
     }
 
     fn held_bytes(&self) -> io::Result<u64> {
-        // The file's length says nothing: it grows in leaps, and most of a leap is a hole at first.
+        // The file's length says nothing: where the disk has no room to spare, most of it may be a hole.
         Ok(std::fs::metadata(&self.path)?.blocks().saturating_mul(512))
     }
 }

@@ -23,6 +23,7 @@ pub mod memory;
 pub mod pending;
 pub mod tuning;
 
+mod allocated;
 mod clock_guard;
 mod codec;
 mod commit;

@@ -1,0 +1,129 @@
+//! A file whose space is its own: where the disk has room, what the file grows by is allocated at once.
+//!
+//! # Why
+//! A database grows its file in leaps, and most of a leap is a hole at first. Whoever fills the disk then, be
+//! it a log that nobody rotates, takes the room that the next commit writes into, and even settling and
+//! deleting fail. Once it is allocated it cannot be taken, and a write into it needs no new block.
+
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+
+use redb::backends::FileBackend;
+use redb::{BackendError, DatabaseError, StorageBackend};
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+
+/// redb's own backend, with a second handle to allocate by.
+#[derive(Debug)]
+pub struct AllocatedFile {
+    inner: FileBackend,
+    file: File,
+}
+
+// === impl AllocatedFile ===
+
+impl AllocatedFile {
+    /// Takes a file, and allocates what it has holes for.
+    ///
+    /// # Errors
+    /// What the system refuses of the handle; that there is no room is no error.
+    pub fn new(file: File) -> Result<Self, DatabaseError> {
+        let second = file.try_clone()?;
+        let length = second.metadata()?.len();
+        let allocated = Self {
+            inner: FileBackend::new(file)?,
+            file: second,
+        };
+        allocated.allocate(0, length);
+        Ok(allocated)
+    }
+
+    /// Only where as much as that is still free afterwards: on a small disk the file takes what it needs. Where
+    /// it cannot be done the file has holes, as it would have without.
+    fn allocate(&self, from: u64, bytes: u64) {
+        let Ok(room) = fstatvfs(&self.file) else {
+            return;
+        };
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if bytes > 0 && free / 2 >= bytes {
+            let _ = fallocate(&self.file, FallocateFlags::empty(), from, bytes);
+        }
+    }
+}
+
+impl StorageBackend for AllocatedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let before = self.inner.len()?;
+        self.inner.set_len(len)?;
+        self.allocate(before, len.saturating_sub(before));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_the_file_grows_by_is_its_own() {
+        let file = tempfile::tempfile().unwrap();
+        let held = |file: &File| file.metadata().unwrap().blocks() * 512;
+        file.set_len(1 << 20).unwrap();
+        assert_eq!(held(&file), 0, "a hole");
+        let allocated = AllocatedFile::new(file.try_clone().unwrap()).unwrap();
+        assert_eq!(held(&file), 1 << 20);
+        allocated.set_len(3 << 20).unwrap();
+        assert_eq!(held(&file), 3 << 20);
+        allocated.set_len(1 << 20).unwrap();
+        assert_eq!((held(&file), allocated.len().unwrap()), (1 << 20, 1 << 20));
+        // No disk has that much; the file is made all the same, with a hole.
+        allocated.set_len(1 << 42).unwrap();
+        assert_eq!(held(&file), 1 << 20);
+    }
+}
