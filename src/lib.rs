@@ -30,7 +30,7 @@
 //! | [`rules`] | decisions: configuration, providers, framing, the clean request; pure but for reading the configuration's files | words |
 //! | [`keepers`] | what is remembered: ledger, store, quotas, metrics, log, the typed event | rules and below |
 //! | [`work`] | what happens to a request | keepers and below |
-//! | [`doors`] | sockets, command line, wiring | all |
+//! | [`doors`] | sockets, TLS, the operator's side, command line, reload, wiring | all |
 //!
 //! Imports go downward or stay on their floor, never in a circle; a test reads the `use` lines.
 //!

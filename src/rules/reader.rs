@@ -42,7 +42,6 @@ pub struct Section<'a> {
     /// The table around this one.
     parent: Option<(Option<&'a DeTable<'a>>, usize, Path)>,
     known: BTreeSet<&'static str>,
-    planned: BTreeSet<&'static str>,
     gathering: &'a Gathering<'a>,
 }
 
@@ -77,7 +76,6 @@ pub fn read<T>(
         path: Path::root(),
         parent: None,
         known: BTreeSet::new(),
-        planned: BTreeSet::new(),
         gathering: &gathering,
     };
     let value = read_root(&mut root);
@@ -198,24 +196,13 @@ impl<'a> Section<'a> {
         self.gathering.warning(self.found(key, message.as_ref()));
     }
 
-    /// A key that a later version will have: a mistake where it is used, and no known key meanwhile.
-    /// `what` completes "this version does not have … yet".
-    pub fn not_yet(&mut self, key: &'static str, what: &str) {
-        self.planned.insert(key);
-        if let Some(offset) = self.key_offset(key) {
-            let message = format!("this version does not have {what} yet; leave it out");
-            self.gathering
-                .mistake(Found::new(offset, &self.path.key(key), &message));
-        }
-    }
-
     /// Ends the reading of this table: every key that was not asked for is a mistake.
     pub fn finish(self) {
         let Some(table) = self.table else { return };
         for key in table.keys() {
             let name = key.get_ref().as_ref();
             let path = self.path.key(name);
-            if self.known.contains(name) || self.planned.contains(name) {
+            if self.known.contains(name) {
                 continue;
             }
             let advice = match nearest(name, self.known.iter().copied()) {
@@ -245,7 +232,6 @@ impl<'a> Section<'a> {
             path,
             parent: Some((self.table, self.offset, self.path.clone())),
             known: BTreeSet::new(),
-            planned: BTreeSet::new(),
             gathering: self.gathering,
         }
     }
@@ -261,11 +247,6 @@ impl<'a> Section<'a> {
             .and_then(|table| table.get(key))
             .map_or(self.offset, start);
         Found::new(offset, &self.path.key(key), message)
-    }
-
-    fn key_offset(&self, key: &str) -> Option<usize> {
-        let (key, _) = self.table?.get_key_value(key)?;
-        Some(key.span().start)
     }
 }
 

@@ -1,14 +1,15 @@
 //! `passgate check`: every mistake in a configuration, with its place.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::doors::cli::terminal::{complain_all, say};
 use crate::doors::cli::{CONFIGURATION, DONE};
 use crate::rules::config::file;
-use crate::rules::config::surroundings::SurroundingsAt;
+use crate::rules::config::surroundings::SurroundingsBy;
 use crate::rules::reader::remark::listing;
 use crate::rules::reader::secrets::SecretSource;
-use crate::words::time::{Clock, SystemClock};
+use crate::words::time::SystemClock;
 
 /// What `check` is called with.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub const EXAMPLE: &str = "Example:\n  passgate check --config config.toml --no-
 
 /// Checks and gives the exit code.
 pub fn run(arguments: &Arguments) -> u8 {
-    let surroundings = SurroundingsAt(SystemClock::new().now());
+    let surroundings = SurroundingsBy(Arc::new(SystemClock::new()));
     let source: Option<&dyn SecretSource> = match arguments.no_secrets {
         true => None,
         false => Some(&surroundings),

@@ -15,30 +15,12 @@ use crate::words::time::{Clock, Timestamp};
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings;
 
-/// The same at a known time, by which what has expired is told from what is good.
-#[derive(Clone, Copy, Debug)]
-pub struct SurroundingsAt(pub Timestamp);
-
-/// The same by a clock, for what is read again and again.
+/// The same with a clock, by which what has expired is told from what is good.
 pub struct SurroundingsBy(pub Arc<dyn Clock>);
 
 impl SecretSource for SurroundingsBy {
     fn now(&self) -> Option<Timestamp> {
         Some(self.0.now())
-    }
-
-    fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
-        Surroundings.variable(name)
-    }
-
-    fn file(&self, path: &Path) -> Result<SecretFile, Unreadable> {
-        Surroundings.file(path)
-    }
-}
-
-impl SecretSource for SurroundingsAt {
-    fn now(&self) -> Option<Timestamp> {
-        Some(self.0)
     }
 
     fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {

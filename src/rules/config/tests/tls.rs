@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::rules::config::Config;
-use crate::rules::config::surroundings::SurroundingsAt;
+use crate::rules::config::surroundings::SurroundingsBy;
 use crate::rules::reader::remark::Remark;
-use crate::words::time::Timestamp;
+use crate::words::time::{Clock, Timestamp};
 
 /// The route that every configuration here has; its secret lies beside it.
 const ROUTE: &str = "[[route]]\nprovider = \"walletwerk\"\nsecrets = [\"file:secret\"]\nupstream = \"http://app\"\n[server.tls]\n";
@@ -35,13 +37,26 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// A clock that stands still.
+struct At(Timestamp);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
 fn read(folder: &Path, tls: &str, year: i32) -> Result<(Config, Vec<Remark>), Vec<Remark>> {
     let now = Timestamp::parse_rfc3339(&format!("{year}-01-01T00:00:00Z")).unwrap();
     let text = format!("{ROUTE}{tls}");
     Config::read(
         &text,
         &folder.join("config.toml"),
-        Some(&SurroundingsAt(now)),
+        Some(&SurroundingsBy(Arc::new(At(now)))),
     )
 }
 
