@@ -24,8 +24,10 @@ use crate::work::forward::Attempted;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
-/// After a store fault a result is offered again this often.
-const OFFER_AGAIN: Duration = Duration::from_millis(250);
+/// After a store fault a result is offered again after this long; the pause doubles up to [`OFFER_PAUSE_MAX`],
+/// since what does not fit on a full disk makes the store fail for everybody.
+const OFFER_PAUSE: Duration = Duration::from_millis(250);
+const OFFER_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// One attempt on a stored job, and the storing of its result.
 pub struct Delivery {
@@ -147,6 +149,7 @@ impl Delivery {
     /// Stores a result, again and again through a fault of the store: until it is written the job is not
     /// attempted again by this process.
     async fn store(&self, id: JobId, change: Change) {
+        let mut pause = OFFER_PAUSE;
         loop {
             let (done, stored) = Pending::new();
             self.gate.queue.change(id, change.clone(), Box::new(done));
@@ -158,7 +161,10 @@ impl Delivery {
                     | StoreError::Unavailable
                     | StoreError::ShelfFull
                     | StoreError::NoSpace,
-                ) => tokio::time::sleep(OFFER_AGAIN).await,
+                ) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(OFFER_PAUSE_MAX);
+                }
             }
         }
     }
