@@ -59,6 +59,12 @@ pub enum BodyError {
 /// One client's unverified bodies may take this part of the budget, so that nobody alone takes all of it.
 const CLIENT_PART: usize = 8;
 
+/// Bytes of the budget that are taken, until this is dropped.
+pub struct Held {
+    _of_client: ClientShare,
+    _all: OwnedSemaphorePermit,
+}
+
 /// How slowly a body may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -92,6 +98,21 @@ impl BodyBudget {
             by_client: Arc::default(),
             client_max: bytes / CLIENT_PART,
         }
+    }
+
+    /// Takes so many bytes for something else that a client has in memory; `None` if there is no room.
+    pub fn hold(&self, client: ClientKey, bytes: u32) -> Option<Held> {
+        let mut of_client = ClientShare {
+            by_client: Arc::clone(&self.by_client),
+            client,
+            bytes: 0,
+        };
+        let has_room = of_client.grow(usize::try_from(bytes).ok()?, self.client_max);
+        let all = Arc::clone(&self.all).try_acquire_many_owned(bytes).ok();
+        all.filter(|_| has_room).map(|all| Held {
+            _of_client: of_client,
+            _all: all,
+        })
     }
 
     /// Reads a body of at most `max` bytes at this pace.
@@ -235,5 +256,30 @@ impl Chunks {
             Self::One(bytes) => bytes,
             Self::Many(bytes) => bytes.freeze(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_counts_for_its_client_and_for_all_until_it_is_dropped() {
+        let client = |last| ClientKey::from(IpAddr::from([192, 0, 2, last]));
+        let part = 100;
+        let budget = BodyBudget::new(part * CLIENT_PART);
+        let mut held = vec![budget.hold(client(1), 60).unwrap()];
+        assert!(budget.hold(client(1), 60).is_none(), "its own part");
+        held.extend(
+            (2..)
+                .map_while(|last| budget.hold(client(last), 100))
+                .take(200),
+        );
+        assert_eq!(held.len(), CLIENT_PART, "all of it");
+        drop(held);
+        assert!(budget.hold(client(1), 100).is_some());
+        assert!(budget.by_client.clients().is_empty());
     }
 }

@@ -447,6 +447,13 @@ impl Gate {
         }
     }
 
+    /// The answer to a request that there is no memory for, not even for its head.
+    pub fn overloaded(&self) -> Response<Full<Bytes>> {
+        self.metrics.count_unmatched(Outcome::Overloaded);
+        let request_id = format!("{:032x}", fastrand::u128(..));
+        Ending::of(Outcome::Overloaded).into_response(&request_id, None, self.clock.now())
+    }
+
     /// The work panicked, and the panic hook has shown where. The claim was released with it.
     fn panicked(&self, request_id: &str) -> Response<Full<Bytes>> {
         self.log.say(

@@ -110,3 +110,24 @@ async fn half_open_handshakes_from_everywhere_keep_no_sender_out() {
     let (_, logged) = gate.end().await;
     assert_eq!(logged.text().lines().count(), 21, "a line for each request");
 }
+
+/// Regression: the newcomer itself was the only silent one, and left at once.
+#[tokio::test]
+async fn where_everybody_has_asked_something_a_newcomer_waits_for_a_place() {
+    let gate = Setup::walletwerk(App::willing().await, "")
+        .within(|limits| limits.connections = 3)
+        .start()
+        .await;
+    let mut kept = Vec::new();
+    for n in 0..3 {
+        let mut session = Session::to(gate.address).await;
+        assert_eq!(session.ask(&event(n)).await.status, 200);
+        kept.push(session);
+    }
+    let mut newcomer = Session::to(gate.address).await;
+    newcomer.write(&event(9)).await;
+    assert_eq!(kept[0].ask(&event(10)).await.status, 200);
+    drop(kept.pop());
+    assert_eq!(newcomer.read().await.unwrap().outcome(), "forwarded");
+    assert_eq!(gate.metric(DISMISSED).await, 0.0);
+}

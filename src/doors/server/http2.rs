@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::doors::server::activity::Activity;
 use crate::doors::server::caller::Caller;
+use crate::rules::client::ClientKey;
 use crate::rules::decoded;
 use crate::rules::framing::BodyLength;
 use crate::work::ingest::HeadNote;
@@ -27,6 +28,9 @@ use crate::work::ingest::HeadNote;
 /// Bytes of one body, and of all bodies of a connection, that may come before they are asked for.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What a request takes besides its body: about this much, with a head that was small on the wire.
+const STREAM_BYTES: u32 = 16 * 1024;
 
 /// Bytes of one answer that wait for a peer that does not read.
 const SEND_BYTES_MAX: usize = 64 * 1024;
@@ -75,11 +79,18 @@ where
         tokio::select! {
             _ = connection => {}
             () = activity.quiet(limits.write_time) => {}
+            // New requests of a peer that does not hear the end are not waited for.
+            () = tokio::time::sleep(limits.request_time) => {}
         }
     }
 }
 
 async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    // A connection has many streams, and each costs its sender a few bytes only.
+    let client = ClientKey::from(caller.peer);
+    let Some(_held) = caller.gate.bodies.hold(client, STREAM_BYTES) else {
+        return caller.gate.overloaded();
+    };
     let (mut head, body) = request.into_parts();
     let note = match decoded::check(&head, !body.is_end_stream(), &caller.gate.limits.head) {
         Ok(length) => HeadNote::new(length, None),

@@ -53,19 +53,20 @@ impl Server {
     pub async fn serve(self: Arc<Self>, listener: Listener, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         loop {
-            let permit = tokio::select! {
-                permit = self.places.vacant() => permit,
-                _ = stop.changed() => break,
-            };
-            let Some(permit) = permit else {
-                break;
-            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.changed() => break,
             };
             match accepted {
                 Ok((socket, peer)) => {
+                    // Somebody leaves only for one who is there; further ones wait in the system's queue.
+                    let permit = tokio::select! {
+                        permit = self.places.vacant() => permit,
+                        _ = stop.changed() => break,
+                    };
+                    let Some(permit) = permit else {
+                        break;
+                    };
                     if let Some(place) = self.places.take(self.client(peer), permit) {
                         let server = Arc::clone(&self);
                         connections.spawn(server.connection(socket, peer, place, stop.clone()));

@@ -54,8 +54,8 @@ impl Places {
         })
     }
 
-    /// Waits for a place for whoever comes next. If all are taken, the oldest silent connection leaves; if there is
-    /// none, newcomers wait in the system's queue.
+    /// Waits for a place for a newcomer who is there already. If all are taken, the oldest silent connection leaves;
+    /// if there is none, the newcomer waits, and others behind it in the system's queue.
     pub async fn vacant(&self) -> Option<OwnedSemaphorePermit> {
         let free = || Arc::clone(&self.free);
         match free().try_acquire_owned() {
