@@ -15,6 +15,8 @@ use crate::keepers::log::Level;
 use crate::rules::config::Config;
 use crate::rules::config::source::{ConfigSource, Marks};
 use crate::rules::reader::remark::Remark;
+use crate::rules::reader::units::duration_text;
+use crate::words::limits::Limits;
 use crate::words::secret::Presented;
 use crate::work::ingest::Gate;
 use crate::work::routes::Ground;
@@ -23,12 +25,18 @@ use crate::work::snapshot::{NotWorking, Snapshot};
 /// How often the files are looked at. Two looks must agree, so that a file is not read while it is written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Nobody wrote the files for so long when they are read, and so often that is waited for.
+const STILL_FOR: Duration = Duration::from_millis(50);
+const STILL_LOOKS_MAX: usize = 40;
+
 /// Reads the configuration anew.
 pub struct Reloader {
     gate: Arc<Gate>,
     ground: Ground,
     source: Option<Arc<dyn ConfigSource>>,
     fixed: Fixed,
+    /// The bounds in force, which a reload does not change.
+    limits: Limits,
     /// The operator's token of the moment.
     token: Arc<ArcSwapOption<Presented>>,
     /// One at a time.
@@ -55,6 +63,8 @@ pub enum NotReloaded {
     NoFile,
     /// The new one has mistakes.
     Mistakes(Vec<Remark>),
+    /// Its files are being written.
+    Moving,
     /// The new one cannot be put to work.
     NotWorking(NotWorking),
 }
@@ -70,11 +80,13 @@ impl Reloader {
         fixed: Fixed,
         token: Arc<ArcSwapOption<Presented>>,
     ) -> Self {
+        let gate_limits = gate.limits;
         Self {
             gate,
             ground,
             source,
             fixed,
+            limits: gate_limits,
             token,
             turn: Mutex::new(()),
         }
@@ -122,8 +134,14 @@ impl Reloader {
     async fn read_and_replace(&self) -> Result<Reloaded, NotReloaded> {
         let source = self.source.clone().ok_or(NotReloaded::NoFile)?;
         let (ground, before) = (self.ground.clone(), self.gate.snapshot.load_full());
+        self.until_still(&source).await;
+        let running = self.limits;
         let made = tokio::task::spawn_blocking(move || {
             let (config, warnings) = source.read().map_err(NotReloaded::Mistakes)?;
+            if source.marks() != source.marks_read() {
+                return Err(NotReloaded::Moving);
+            }
+            check_deadlines(&config, &running)?;
             let fixed = Fixed::of(&config);
             let token = config.admin.token.clone();
             let snapshot =
@@ -143,6 +161,23 @@ impl Reloader {
             warnings,
             needs_restart: self.fixed.differences(&fixed),
         })
+    }
+
+    /// Waits for a moment in which nobody writes the files, but not for ever: then reading them tells.
+    async fn until_still(&self, source: &Arc<dyn ConfigSource>) {
+        let look = || {
+            let source = Arc::clone(source);
+            tokio::task::spawn_blocking(move || source.marks())
+        };
+        let mut before = look().await.ok();
+        for _ in 0..STILL_LOOKS_MAX {
+            tokio::time::sleep(STILL_FOR).await;
+            let now = look().await.ok();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn tell(&self, reloaded: &Result<Reloaded, NotReloaded>) {
@@ -178,6 +213,28 @@ impl Reloader {
                 );
             }
         }
+    }
+}
+
+/// The bounds that a configuration was checked against may hold only after a restart.
+fn check_deadlines(config: &Config, running: &Limits) -> Result<(), NotReloaded> {
+    let most = running
+        .request_time
+        .saturating_sub(running.body_time + running.store_time);
+    let too_long = config.routes.iter().filter(|route| route.timeout > most);
+    let mistakes: Vec<Remark> = too_long
+        .map(|route| {
+            let message = format!(
+                "the timeout of route {:?} is longer than the {} that the bounds in force leave; restart for others",
+                route.name,
+                duration_text(most)
+            );
+            Remark::of_file(None, message)
+        })
+        .collect();
+    match mistakes.is_empty() {
+        true => Ok(()),
+        false => Err(NotReloaded::Mistakes(mistakes)),
     }
 }
 
@@ -236,6 +293,7 @@ impl fmt::Display for NotReloaded {
                     mistakes => write!(f, "it has {mistakes} mistakes"),
                 }
             }
+            Self::Moving => f.write_str("its files are being written"),
             Self::NotWorking(error) => error.fmt(f),
         }
     }

@@ -12,6 +12,7 @@ use crate::support::clock::HandClock;
 use crate::support::gate::{Gate, Setup};
 use crate::support::operator::{ask, json_of, over, switched};
 use crate::support::sender::{Request, card_event, sign};
+use crate::support::tls::{Certificates, Hello};
 
 /// A configuration's file, and what it says at the moment.
 struct File {
@@ -298,6 +299,67 @@ async fn what_needs_a_restart_is_named_and_the_rest_takes_effect() {
     let request = ask("GET", "routes", None);
     let shown = request.with("Authorization: Bearer passworks-live-api-key");
     assert_eq!(shown.send(gate.admin).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_timeout_is_held_against_the_bounds_in_force() {
+    let app = App::willing().await;
+    let file = File::before(&app);
+    file.says(&route("delivery = \"inline\""));
+    let gate = Setup::from_file(app, &file.path()).start().await;
+    file.says(&format!(
+        "[server.limits]\nbody_time = \"1s\"\n{}",
+        route("timeout = \"21s\"")
+    ));
+    let answer = gate.admin_post("reload", None).await;
+    assert_eq!(answer.status, 422, "{answer:?}");
+    assert!(answer.body.contains("bounds in force"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_became_a_pipe_is_a_mistake_and_holds_nobody_up() {
+    let app = App::willing().await;
+    let file = File::before(&app);
+    file.says(&route(""));
+    let gate = Setup::from_file(app, &file.path()).start().await;
+    std::fs::remove_file(file.path()).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(file.path())
+        .status();
+    assert!(made.unwrap().success());
+    let reloading = gate.admin_post("reload", None);
+    let answer = tokio::time::timeout(Duration::from_secs(10), reloading).await;
+    assert_eq!(answer.expect("it does not wait for a writer").status, 422);
+    std::fs::remove_file(file.path()).unwrap();
+    file.says(&route("name = \"other\""));
+    gate.reload().await;
+    let stopping = tokio::time::timeout(Duration::from_secs(10), gate.stop()).await;
+    assert!(stopping.is_ok(), "the end waits for it");
+}
+
+/// The pair is served as it was, and is its own watch's business.
+#[tokio::test]
+async fn a_broken_certificate_keeps_no_secret_in_force() {
+    let app = App::willing().await;
+    let (certificates, _) = Certificates::of("gate");
+    let file = File::before(&app);
+    let tls = format!("[server.tls]\n{}", certificates.lines("one"));
+    let says = |secrets: &str| {
+        let route = route("delivery = \"inline\"");
+        let route = route.replace("[\"env:WALLETWERK_SECRET\"]", secrets);
+        file.says(&format!("{tls}\n{route}"));
+    };
+    says("[\"env:WALLETWERK_SECRET\"]");
+    let gate = Setup::from_file(app, &file.path()).start().await;
+    let mut sender = Hello::to("gate").open(gate.address).await;
+    assert_eq!(sender.ask(&event(1)).await.outcome(), "forwarded");
+    for name in ["one.pem", "one.key"] {
+        std::fs::write(certificates.path(name), "rubbish").unwrap();
+    }
+    says("[\"env:WALLETWERK_SECRET_OLD\"]");
+    let reloaded = gate.reload().await;
+    assert!(!reloaded["warnings"].as_array().unwrap().is_empty());
+    assert_eq!(sender.ask(&event(2)).await.outcome(), "unauthentic");
 }
 
 #[tokio::test]

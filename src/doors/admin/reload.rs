@@ -42,7 +42,9 @@ fn problem(error: &NotReloaded) -> Problem {
         NotReloaded::Mistakes(remarks) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).with("mistakes", shown(remarks))
         }
-        NotReloaded::NotWorking(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, title),
+        NotReloaded::Moving | NotReloaded::NotWorking(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, title)
+        }
     }
 }
 

@@ -57,6 +57,11 @@ fn valid_part(bytes: &[u8]) -> (&str, bool) {
 
 fn contents(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    let metadata = std::fs::metadata(file)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::Error::other("it is no file"));
+    }
     File::open(file)?
         .take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -50,11 +51,14 @@ pub struct FileSource<S = SurroundingsBy> {
     file: PathBuf,
     secrets: S,
     read: Mutex<Marks>,
+    /// A gateway was started with it.
+    was_right: AtomicBool,
 }
 
 /// Notes which files are read.
 struct Noting<'a, S> {
     secrets: &'a S,
+    is_running: bool,
     marks: Mutex<Marks>,
 }
 
@@ -74,6 +78,7 @@ impl<S: SecretSource> FileSource<S> {
             file: file.to_owned(),
             secrets,
             read: Mutex::default(),
+            was_right: AtomicBool::new(false),
         }
     }
 }
@@ -84,10 +89,14 @@ impl<S: SecretSource + Send + Sync + 'static> ConfigSource for FileSource<S> {
         let marks = Marks(vec![(self.file.clone(), Mark::of(&self.file))]);
         let noting = Noting {
             secrets: &self.secrets,
+            is_running: self.was_right.load(Ordering::Relaxed),
             marks: Mutex::new(marks),
         };
         let read = file::load(&self.file, Some(&noting));
         let marks = noting.marks.into_inner();
+        if read.is_ok() {
+            self.was_right.store(true, Ordering::Relaxed);
+        }
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) =
             marks.unwrap_or_else(PoisonError::into_inner);
         read
@@ -136,6 +145,10 @@ impl Mark {
 impl<S: SecretSource> SecretSource for Noting<'_, S> {
     fn now(&self) -> Option<Timestamp> {
         self.secrets.now()
+    }
+
+    fn is_running(&self) -> bool {
+        self.is_running
     }
 
     fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {

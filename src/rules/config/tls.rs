@@ -84,9 +84,9 @@ fn pair(section: &mut Section<'_>, folder: &Path) -> Option<Pair> {
         match Certificate::read(&chain.bytes, &secret.bytes) {
             Ok(certificate) => warn_if_expired(section, &certificate),
             Err(unusable) if unusable.is_of_certificate() => {
-                section.mistake("certificate", unusable.to_string());
+                section.unusable("certificate", unusable.to_string());
             }
-            Err(unusable) => section.mistake("key", unusable.to_string()),
+            Err(unusable) => section.unusable("key", unusable.to_string()),
         }
     }
     Some(Pair {

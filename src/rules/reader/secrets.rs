@@ -18,6 +18,11 @@ pub trait SecretSource {
         None
     }
 
+    /// Whether a gateway runs already, with what was read the last time.
+    fn is_running(&self) -> bool {
+        false
+    }
+
     /// The raw bytes of an environment variable, if it is set.
     fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>>;
 
@@ -87,6 +92,14 @@ impl Secrets<'_> {
         match self {
             Self::From(source, _) => source.now(),
             Self::Placeholders => None,
+        }
+    }
+
+    /// Whether a gateway runs already, with what was read the last time.
+    pub fn is_running(self) -> bool {
+        match self {
+            Self::From(source, _) => source.is_running(),
+            Self::Placeholders => false,
         }
     }
 

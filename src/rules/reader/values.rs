@@ -172,9 +172,17 @@ impl Section<'_> {
         match self.gathering.surroundings().file(path)? {
             Ok(file) => Some(file),
             Err(message) => {
-                self.mistake(key, message);
+                self.unusable(key, message);
                 None
             }
+        }
+    }
+
+    /// A file that cannot be used: a mistake, but for a gateway that runs and serves what it had a warning.
+    pub fn unusable(&mut self, key: &'static str, message: String) {
+        match self.gathering.surroundings().is_running() {
+            true => self.warn(key, message),
+            false => self.mistake(key, message),
         }
     }
 
