@@ -87,7 +87,8 @@ impl Default for Limits {
             certificate_poll: Duration::from_secs(5),
             acme_pause: Duration::from_secs(5 * 60),
             head: HeadLimits::DEFAULT,
-            http2_streams: 100,
+            // No platform needs more, and each costs memory before its sender is known.
+            http2_streams: 16,
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             http2_age: Duration::from_secs(60 * 60),

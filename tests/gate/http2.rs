@@ -571,7 +571,10 @@ async fn pings_settings_and_empty_data_are_answered_at_the_peers_pace() {
 async fn more_streams_than_allowed_are_refused_and_can_come_again() {
     let (app, open) = App::held(200).await;
     let (setup, _certificates) = setup(app, "");
-    let gate = setup.start().await;
+    let gate = setup
+        .within(|limits| limits.http2_streams = 100)
+        .start()
+        .await;
     let mut frames = Frames::open(gate.address).await;
     for n in 0..101 {
         let stream = 2 * n + 1;
