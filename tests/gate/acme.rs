@@ -40,7 +40,9 @@ struct Authority {
 }
 
 /// One that is; it ends when it is dropped.
-struct Running(#[allow(dead_code)] Vec<Child>);
+struct Running {
+    _processes: Vec<Child>,
+}
 
 impl Authority {
     /// `None` where `pebble` is not installed.
@@ -130,7 +132,9 @@ impl Authority {
         tokio::time::timeout(Duration::from_secs(20), listening)
             .await
             .expect("pebble listens");
-        Running(vec![names, authority])
+        Running {
+            _processes: vec![names, authority],
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -52,6 +54,29 @@ fn plain(connector: Connector) -> Result<HttpsConnector<Connector>, String> {
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector))
+}
+
+/// Sends a request and reads the whole answer, of at most `bytes_max`, within `limit`.
+///
+/// # Errors
+/// Why there is none, in a few words.
+pub async fn exchange(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+    bytes_max: usize,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), String> {
+    let exchange = async {
+        let response = client.request(request).await;
+        let response = response.map_err(|error| innermost(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), bytes_max).collect();
+        let body = body.await.map_err(|error| innermost(&*error))?;
+        Ok((status, body.to_bytes()))
+    };
+    let late = || Err(format!("no answer in {} s", limit.as_secs()));
+    let exchanged = tokio::time::timeout(limit, exchange).await;
+    exchanged.unwrap_or_else(|_| late())
 }
 
 /// The error at the root: the ones around it only say "client error".

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::doors::cli::http::innermost;
+use crate::doors::cli::http::exchange;
 use crate::doors::cli::place::{Base, Nowhere, Place};
 use crate::doors::cli::terminal::{complain, foreign, say};
 use crate::doors::cli::{CONFIGURATION, DONE, REFUSED, USAGE};
@@ -66,17 +66,8 @@ async fn ask(base: &Base) -> Result<(), String> {
     let request = Request::get(format!("{}/readyz", base.url)).body(Full::<Bytes>::default());
     let request = request.map_err(|error| error.to_string())?;
     let client = base.client()?;
-    let exchange = async {
-        let response = client.request(request).await;
-        let response = response.map_err(|error| innermost(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        let body = body.await.map_err(|error| innermost(&*error))?;
-        Ok((status, body.to_bytes()))
-    };
-    let exchanged = tokio::time::timeout(TIMEOUT, exchange).await;
-    let late = || Err(format!("no answer in {} s", TIMEOUT.as_secs()));
-    match exchanged.unwrap_or_else(|_| late()) {
+    let exchanged = exchange(&client, request, ANSWER_BYTES_MAX, TIMEOUT).await;
+    match exchanged {
         Ok((StatusCode::OK, _)) => Ok(()),
         Ok((status, body)) => {
             let answer: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use crate::doors::cli::events::way::Target;
-use crate::doors::cli::http::{HttpClient, innermost};
+use crate::doors::cli::http::{HttpClient, exchange};
 use crate::doors::cli::terminal::foreign;
 
 /// A client of one gateway.
@@ -93,17 +93,8 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Bytes, Trouble> {
         let request = self.request(method, path, body)?;
-        let exchange = async {
-            let response = self.client.request(request).await;
-            let response = response.map_err(|error| innermost(&error))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-            let body = body.await.map_err(|error| innermost(&*error))?;
-            Ok((status, body.to_bytes()))
-        };
-        let exchanged = tokio::time::timeout(TIMEOUT, exchange).await;
-        let late = || Err(format!("no answer in {} s", TIMEOUT.as_secs()));
-        match exchanged.unwrap_or_else(|_| late()) {
+        let exchanged = exchange(&self.client, request, ANSWER_BYTES_MAX, TIMEOUT).await;
+        match exchanged {
             Ok((status, body)) if status.is_success() => Ok(body),
             Ok((status, body)) => Err(self.refused(status, &body)),
             Err(problem) => Err(Trouble::Unreachable {
