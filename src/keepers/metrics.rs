@@ -285,7 +285,7 @@ impl Metrics {
         let connections_dismissed = Counter::default();
         registry.register(
             "connections_dismissed",
-            "Connections that had asked nothing yet and were closed for newcomers",
+            "Connections with no request at work that were closed for others, or for want of a place",
             connections_dismissed.clone(),
         );
         let mut histogram = |name: &str, help: &str| {

@@ -8,12 +8,15 @@ use std::time::Duration;
 /// The bounds of the senders' side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of all senders at one time. For a further one the oldest that asked nothing yet is closed; if
-    /// there is none, it waits in the system's queue.
+    /// Connections of all senders at one time. For a further one the oldest that asked nothing yet is closed, or
+    /// the one that has idled longest; until there is one that may be, it waits in the system's queue.
     pub connections: usize,
-    /// Connections of one client at one time. For a further one the client's oldest that asked nothing yet is
-    /// closed; if there is none, it is closed itself. Trusted proxies are exempt.
+    /// Connections of one client at one time. For a further one somebody of the client leaves in the same way, and
+    /// it waits, unread, for as long as `handshake_time`. Three times as many may wait so; beyond them a silent one
+    /// leaves at once, and if there is none, the newcomer is closed. Trusted proxies are exempt.
     pub client_connections: usize,
+    /// So long a connection may be silent, or idle, before it may have to leave for another.
+    pub silent_time: Duration,
     /// A TLS handshake has this long, from the accepted connection to its last byte.
     pub handshake_time: Duration,
     /// The files of certificates are looked at this often.
@@ -83,6 +86,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             client_connections: 256,
+            silent_time: Duration::from_secs(1),
             handshake_time: Duration::from_secs(10),
             certificate_poll: Duration::from_secs(5),
             acme_pause: Duration::from_secs(5 * 60),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::support::app::App;
+use crate::support::app::{App, Reply};
 use crate::support::gate::{Gate, Setup};
 use crate::support::sender::{Request, Session, card_event};
 use crate::support::tls::{Certificates, Hello};
@@ -38,16 +40,20 @@ const DISMISSED: &str = "passgate_connections_dismissed_total";
 #[tokio::test]
 async fn silent_connections_of_the_senders_own_address_keep_it_not_out() {
     let gate = Setup::walletwerk(App::willing().await, "")
-        .within(|limits| limits.client_connections = 8)
+        .within(|limits| {
+            limits.client_connections = 8;
+            limits.silent_time = Duration::ZERO;
+        })
         .start()
         .await;
-    // One that asked something keeps its place, though it is the oldest.
     let mut kept = Session::to(gate.address).await;
     assert_eq!(kept.ask(&event(0)).await.status, 200);
     let mut sockets = silent(&gate, 100, b"POST /webh").await;
     gate.reached(DISMISSED, 93.0).await;
-    assert_eq!(gate.send(&event(1)).await.status, 200);
-    assert_eq!(kept.ask(&event(2)).await.status, 200);
+    // One that was accepted stays, though it is the oldest, for as long as a silent one can leave.
+    assert_eq!(kept.ask(&event(1)).await.status, 200);
+    assert_eq!(gate.send(&event(2)).await.status, 200);
+    assert_eq!(kept.ask(&event(3)).await.status, 200);
     gate.reached(DISMISSED, 94.0).await;
     let mut young = sockets.split_off(94);
     for socket in &mut sockets {
@@ -63,24 +69,93 @@ async fn silent_connections_of_the_senders_own_address_keep_it_not_out() {
     gate.reached(CONNECTIONS, 1.0).await;
 }
 
+/// Regression: of a burst all but as many as a client may have were reset in their handshakes.
 #[tokio::test]
-async fn who_asked_something_is_not_closed_for_anybody() {
+async fn a_burst_of_true_senders_waits_for_its_turn_and_nobody_is_sent_away() {
+    let (certificates, _) = Certificates::of("gate");
+    let tls = format!("[server.tls]\n{}", certificates.lines("one"));
+    let gate = Setup::walletwerk(App::willing().await, &tls)
+        .within(|limits| {
+            limits.client_connections = 16;
+            // Nobody comes of age while this runs.
+            limits.silent_time = Duration::from_secs(60);
+            limits.handshake_time = Duration::from_secs(60);
+        })
+        .start()
+        .await;
+    let mut burst = JoinSet::new();
+    for n in 0..64 {
+        let address = gate.address;
+        burst.spawn(async move {
+            let mut connection = Hello::to("gate").open(address).await;
+            connection.ask(&event(n)).await.status
+        });
+    }
+    for status in burst.join_all().await {
+        assert_eq!(status, 200);
+    }
+    assert_eq!(gate.app.count(), 64);
+    assert_eq!(gate.metric(DISMISSED).await, 0.0);
+}
+
+/// Regression: one refused request bought a place for as long as a connection may idle.
+#[tokio::test]
+async fn connections_that_asked_for_junk_leave_for_a_true_sender() {
     let gate = Setup::walletwerk(App::willing().await, "")
-        .within(|limits| limits.client_connections = 3)
+        .within(|limits| {
+            limits.client_connections = 4;
+            limits.silent_time = Duration::from_millis(50);
+        })
+        .start()
+        .await;
+    let mut kept = Session::to(gate.address).await;
+    assert_eq!(kept.ask(&event(0)).await.status, 200);
+    let mut junk = Vec::new();
+    for _ in 0..3 {
+        let mut session = Session::to(gate.address).await;
+        let forged = event(1)
+            .without("x-walletwerk-signature")
+            .with("X-WalletWerk-Signature: 00");
+        assert_eq!(session.ask(&forged).await.status, 401);
+        junk.push(session);
+    }
+    for n in 1..4 {
+        assert_eq!(gate.send(&event(n)).await.status, 200);
+    }
+    for session in &mut junk {
+        assert!(session.read().await.is_none(), "it was to leave");
+    }
+    assert_eq!(kept.ask(&event(4)).await.status, 200);
+}
+
+#[tokio::test]
+async fn nobody_leaves_while_a_request_of_its_is_at_work() {
+    let (open, gated) = watch::channel(false);
+    let app =
+        App::start(move |_, _| Reply::After(gated.clone(), Box::new(Reply::status(200)))).await;
+    let gate = Setup::walletwerk(app, "")
+        .within(|limits| {
+            limits.client_connections = 2;
+            limits.silent_time = Duration::ZERO;
+            limits.handshake_time = Duration::from_millis(200);
+        })
         .start()
         .await;
     let mut kept = Vec::new();
-    for n in 0..3 {
+    for n in 0..2 {
         let mut session = Session::to(gate.address).await;
-        assert_eq!(session.ask(&event(n)).await.status, 200);
+        session.write(&event(n)).await;
         kept.push(session);
     }
-    let mut fourth = TcpStream::connect(gate.address).await.unwrap();
-    closed(&mut fourth).await;
-    for (n, session) in kept.iter_mut().enumerate() {
-        assert_eq!(session.ask(&event(10 + n as u64)).await.status, 200);
+    gate.app.reached(2).await;
+    // It waits for as long as a handshake, and is closed.
+    let mut third = TcpStream::connect(gate.address).await.unwrap();
+    closed(&mut third).await;
+    open.send(true).unwrap();
+    for session in &mut kept {
+        assert_eq!(session.read().await.unwrap().outcome(), "forwarded");
     }
-    assert_eq!(gate.metric(DISMISSED).await, 0.0);
+    gate.reached(DISMISSED, 1.0).await;
 }
 
 #[tokio::test]
@@ -91,6 +166,7 @@ async fn half_open_handshakes_from_everywhere_keep_no_sender_out() {
         .within(|limits| {
             limits.connections = 50;
             limits.client_connections = 1000;
+            limits.silent_time = Duration::from_millis(20);
         })
         .start()
         .await;
@@ -113,9 +189,12 @@ async fn half_open_handshakes_from_everywhere_keep_no_sender_out() {
 
 /// Regression: the newcomer itself was the only silent one, and left at once.
 #[tokio::test]
-async fn where_everybody_has_asked_something_a_newcomer_waits_for_a_place() {
+async fn where_everybody_has_just_asked_something_a_newcomer_waits_for_a_place() {
     let gate = Setup::walletwerk(App::willing().await, "")
-        .within(|limits| limits.connections = 3)
+        .within(|limits| {
+            limits.connections = 3;
+            limits.silent_time = Duration::from_secs(60);
+        })
         .start()
         .await;
     let mut kept = Vec::new();

@@ -1,5 +1,6 @@
 //! Whom a connection is with, and the way of each of its requests to the gate.
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub struct Caller {
     pub gate: Arc<Gate>,
     /// Its address.
     pub peer: IpAddr,
-    /// Its place, which it keeps once it asked something.
+    /// Its place.
     pub place: Arc<Place>,
     /// What TLS said of it; `None` in plain text.
     pub secured: Option<Asked>,
@@ -44,14 +45,21 @@ impl Caller {
         request: Request<Incoming>,
         mut note: HeadNote,
     ) -> Response<Full<Bytes>> {
-        self.place.asked();
+        let Some(asking) = self.place.begin() else {
+            // The connection is closed now, with nothing begun.
+            return pending().await;
+        };
         if let Some(asked) = &self.secured {
             note.is_secure = true;
             if note.flaw.is_none() && asked.is_for_another_host(&request) {
                 note.flaw = Some(Flaw::OtherHost);
             }
         }
-        self.gate.answer(request, self.peer, note).await
+        let response = self.gate.answer(request, self.peer, note).await;
+        if response.status().is_success() {
+            asking.proven();
+        }
+        response
     }
 }
 

@@ -7,6 +7,7 @@ pub mod http1;
 pub mod http2;
 pub mod places;
 pub mod proxied;
+pub mod seat;
 pub mod tls;
 
 use std::net::IpAddr;
@@ -41,7 +42,7 @@ pub struct Server {
 impl Server {
     /// A server before `gate`, in plain text or behind TLS.
     pub fn new(gate: Arc<Gate>, tls: Option<Tls>) -> Arc<Self> {
-        let places = Places::new(gate.limits.connections, gate.limits.client_connections);
+        let places = Places::new(&gate.limits);
         Arc::new(Self {
             gate,
             tls: tls.map(Arc::new),
@@ -67,9 +68,14 @@ impl Server {
                     let Some(permit) = permit else {
                         break;
                     };
-                    if let Some(place) = self.places.take(self.client(peer), permit) {
-                        let server = Arc::clone(&self);
-                        connections.spawn(server.connection(socket, peer, place, stop.clone()));
+                    match self.places.take(self.client(peer), permit) {
+                        Some(place) => {
+                            let server = Arc::clone(&self);
+                            connections.spawn(server.connection(socket, peer, place, stop.clone()));
+                        }
+                        None => {
+                            self.gate.metrics.connections_dismissed.inc();
+                        }
                     }
                 }
                 Err(error) => {
@@ -92,7 +98,7 @@ impl Server {
         socket: Stream,
         peer: IpAddr,
         place: Arc<Place>,
-        stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<bool>,
     ) {
         self.gate.metrics.connections.inc();
         let mut caller = Caller {
@@ -105,22 +111,33 @@ impl Server {
         let tls = self.tls.clone().filter(|_| is_of_network(&socket));
         let limit = self.gate.limits.head_time;
         let served = async {
+            let has_settled = tokio::select! {
+                has_settled = place.settled() => has_settled,
+                // Nothing of it was read, so nothing is owed.
+                _ = stop.changed() => return true,
+            };
+            if !has_settled {
+                return false;
+            }
             if !self.is_told_by_proxy(peer) {
-                return serve(socket, tls, caller, stop).await;
+                serve(socket, tls, caller, stop).await;
+                return true;
             }
             let Some(proxied) = proxied::read(socket, limit).await else {
                 self.gate.metrics.proxies_silent.inc();
-                return;
+                return true;
             };
             caller.peer = proxied.client.unwrap_or(peer);
             serve(proxied.stream, tls, caller, stop).await;
+            true
         };
-        tokio::select! {
-            () = served => {}
-            // It has asked nothing, so nothing is owed.
-            () = place.dismissed() => {
-                self.gate.metrics.connections_dismissed.inc();
-            }
+        let had_place = tokio::select! {
+            had_place = served => had_place,
+            // No request is at work, so nothing is owed.
+            () = place.dismissed() => false,
+        };
+        if !had_place {
+            self.gate.metrics.connections_dismissed.inc();
         }
         self.gate.metrics.connections.dec();
     }

@@ -1,101 +1,135 @@
 //! How many connections there are at one time: of all senders together, and of each client.
 //!
-//! Whoever has not sent a whole head yet holds his place on sufferance: at a bound the one that has kept it longest
-//! has to leave for a newcomer. So thousands of connections that stay silent, or never end their handshake, do
-//! not keep a true sender out, not even from his own address. One that asked something keeps its place.
+//! Nobody is sent away while a request of its is at work. At a bound somebody else leaves for a newcomer: who has not
+//! sent a whole head yet, the oldest first; then who got only refusals, the longest idle first; and, where there is
+//! none of these, who is known by an accepted event. Each leaves only after a moment in that state, since in a burst
+//! the oldest silent one is a true sender in its handshake. Until somebody may leave the newcomer waits: for a place among all in the accept
+//! loop, with others behind it in the system's queue; for a place of its client in a task of its own, unread, so
+//! that the crowd of one client holds up nobody else.
+//!
+//! So neither thousands of connections that stay silent, nor hundreds that ask for junk, keep a true sender out, not
+//! even from his own address.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
+use crate::doors::server::seat::{Asking, Seat, Standing};
 use crate::rules::client::ClientKey;
+use crate::words::limits::Limits;
+
+/// For each connection that a client may have, so many more may wait for a place.
+const WAITING_PER_PLACE: usize = 3;
+
+/// Whoever waits looks around no more often than this.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The places for connections.
 pub struct Places {
     free: Arc<Semaphore>,
     client_max: usize,
+    silent_time: Duration,
+    wait_max: Duration,
     taken: Mutex<Taken>,
 }
 
-/// A connection's place among all and among its client's, until it is dropped.
+/// A connection's place among all and, once it has settled, among its client's, until it is dropped.
 pub struct Place {
     places: Arc<Places>,
-    client: Option<ClientKey>,
-    number: u64,
-    has_asked: AtomicBool,
-    leave: Arc<Notify>,
+    seat: Arc<Seat>,
     _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
 struct Taken {
-    by_client: HashMap<ClientKey, usize>,
-    /// Those that have asked nothing yet, the oldest first.
-    silent: BTreeMap<u64, Silent>,
+    clients: HashMap<ClientKey, Client>,
+    /// Those that have asked nothing yet, in the order they came.
+    silent: BTreeMap<u64, Arc<Seat>>,
+    asked: BTreeMap<u64, Arc<Seat>>,
     next: u64,
 }
 
-struct Silent {
-    client: Option<ClientKey>,
-    leave: Arc<Notify>,
+/// The connections of a client.
+struct Client {
+    /// The places that are left for it.
+    free: Arc<Semaphore>,
+    /// Those that have a place and those that wait for one.
+    here: usize,
 }
 
 // === impl Places ===
 
 impl Places {
-    /// So many places, and so many for one client.
-    pub fn new(max: usize, client_max: usize) -> Arc<Self> {
+    /// The places that `limits` allow.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        let all = limits.connections.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
-            client_max,
+            free: Arc::new(Semaphore::new(all)),
+            client_max: limits.client_connections.min(Semaphore::MAX_PERMITS),
+            silent_time: limits.silent_time,
+            wait_max: limits.handshake_time,
             taken: Mutex::default(),
         })
     }
 
-    /// Waits for a place for a newcomer who is there already. If all are taken, the oldest silent connection leaves;
-    /// if there is none, the newcomer waits, and others behind it in the system's queue.
+    /// Waits for a place for a newcomer who is there already, until somebody goes or can be sent away.
     pub async fn vacant(&self) -> Option<OwnedSemaphorePermit> {
-        let free = || Arc::clone(&self.free);
-        match free().try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                self.taken().dismiss(|_| true);
-                free().acquire_owned().await.ok()
+        let acquired = Arc::clone(&self.free).acquire_owned();
+        tokio::pin!(acquired);
+        let mut pause = Duration::ZERO;
+        loop {
+            if let Ok(permit) = timeout(pause, &mut acquired).await {
+                return permit.ok();
             }
+            let mut taken = self.taken();
+            pause = match taken.dismiss(None, self.silent_time, self.silent_time) {
+                // It needs but a moment to go.
+                true => self.silent_time,
+                false => taken.until_of_age(self.silent_time),
+            };
         }
     }
 
-    /// Gives a place to a connection; `None` for a client that has too many already, all of which have asked
-    /// something. Without a client there is no bound but that of all.
+    /// Gives a connection its place among all, `permit`; among its client's it has to settle. `None` where as many
+    /// of the client wait as may, and nobody can leave. Without a client there is no bound but that of all.
     pub fn take(
         self: &Arc<Self>,
         client: Option<ClientKey>,
         permit: OwnedSemaphorePermit,
     ) -> Option<Arc<Place>> {
         let mut taken = self.taken();
+        let mut held = None;
+        let mut standing = Standing::Silent;
         if let Some(client) = client {
-            let is_full = taken.of(client) >= self.client_max;
-            if is_full && !taken.dismiss(|silent| silent.client == Some(client)) {
-                return None;
+            let (free, here) = taken.of(client, self.client_max);
+            held = free.try_acquire_owned().ok();
+            if held.is_none() {
+                standing = Standing::Waiting;
+                let crowd_max = self.client_max.saturating_mul(1 + WAITING_PER_PLACE);
+                let is_crowd = here >= crowd_max;
+                // In a crowd no silent one is spared for being young.
+                let spared = match is_crowd {
+                    true => Duration::ZERO,
+                    false => self.silent_time,
+                };
+                if !taken.dismiss(Some(client), spared, self.silent_time) && is_crowd {
+                    return None;
+                }
             }
-            *taken.by_client.entry(client).or_default() += 1;
+            if let Some(client) = taken.clients.get_mut(&client) {
+                client.here += 1;
+            }
         }
         let number = taken.next;
         taken.next += 1;
-        let leave = Arc::new(Notify::new());
-        let silent = Silent {
-            client,
-            leave: Arc::clone(&leave),
-        };
-        taken.silent.insert(number, silent);
+        let seat = Arc::new(Seat::new(number, client, standing, held));
+        taken.silent.insert(number, Arc::clone(&seat));
         Some(Arc::new(Place {
             places: Arc::clone(self),
-            client,
-            number,
-            has_asked: AtomicBool::new(false),
-            leave,
+            seat,
             _permit: permit,
         }))
     }
@@ -108,27 +142,63 @@ impl Places {
 // === impl Place ===
 
 impl Place {
-    /// The connection has asked something, and keeps its place from now on.
-    pub fn asked(&self) {
-        if !self.has_asked.load(Ordering::Relaxed)
-            && self.places.taken().silent.remove(&self.number).is_some()
-        {
-            self.has_asked.store(true, Ordering::Relaxed);
+    /// Waits for a place among its client's, for as long as a handshake may take; false where none came.
+    pub async fn settled(&self) -> bool {
+        let Some(client) = self.seat.client else {
+            return true;
+        };
+        if self.seat.standing() != Standing::Waiting {
+            return true;
         }
+        let (free, _) = self.places.taken().of(client, self.places.client_max);
+        // A place that comes free goes to the one who has waited longest.
+        let acquired = free.acquire_owned();
+        tokio::pin!(acquired);
+        let until = Instant::now() + self.places.wait_max;
+        let spared = self.places.silent_time;
+        while Instant::now() < until {
+            match timeout(spared, &mut acquired).await {
+                Ok(Ok(held)) => return self.seat.settle(held),
+                Ok(Err(_)) => return false,
+                // Who was too young when it came is of age now.
+                Err(_) => {
+                    self.places.taken().dismiss(Some(client), spared, spared);
+                }
+            }
+        }
+        false
+    }
+
+    /// A request begins; `None` where the connection has to leave, so that nothing must begin.
+    pub fn begin(&self) -> Option<Asking<'_>> {
+        let (asking, is_first) = self.seat.begin()?;
+        if is_first {
+            let mut taken = self.places.taken();
+            if let Some(seat) = taken.silent.remove(&self.seat.number) {
+                taken.asked.insert(seat.number, seat);
+            }
+        }
+        Some(asking)
     }
 
     /// Waits until the connection has to leave.
     pub async fn dismissed(&self) {
-        self.leave.notified().await;
+        self.seat.dismissed().await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
-        // One that was dismissed gave its client's place up then.
-        if taken.silent.remove(&self.number).is_some() || *self.has_asked.get_mut() {
-            taken.leave(self.client);
+        taken.silent.remove(&self.seat.number);
+        taken.asked.remove(&self.seat.number);
+        if let Some(key) = self.seat.client
+            && let Some(client) = taken.clients.get_mut(&key)
+        {
+            client.here -= 1;
+            if client.here == 0 {
+                taken.clients.remove(&key);
+            }
         }
     }
 }
@@ -136,118 +206,66 @@ impl Drop for Place {
 // === impl Taken ===
 
 impl Taken {
-    fn of(&self, client: ClientKey) -> usize {
-        self.by_client.get(&client).copied().unwrap_or(0)
+    /// The places that are left for `client`, and how many of its connections there are.
+    fn of(&mut self, client: ClientKey, max: usize) -> (Arc<Semaphore>, usize) {
+        let client = self.clients.entry(client).or_insert_with(|| Client {
+            free: Arc::new(Semaphore::new(max)),
+            here: 0,
+        });
+        (Arc::clone(&client.free), client.here)
     }
 
-    /// Has the oldest silent connection leave that `may` leave; whether there was one.
-    fn dismiss(&mut self, may: impl Fn(&Silent) -> bool) -> bool {
-        let mut silent = self.silent.iter();
-        let Some(number) = silent.find(|(_, silent)| may(silent)).map(|(n, _)| *n) else {
+    /// Has one leave, of `client` if one is named; whether there was one. It has idled for so long as `age` says, or
+    /// been silent for `spared`.
+    ///
+    /// Who waits for a place of a client takes none from it, so only a newcomer of somebody else's is served by
+    /// its leaving.
+    fn dismiss(&mut self, client: Option<ClientKey>, spared: Duration, age: Duration) -> bool {
+        let is_meant = |seat: &Seat| match client {
+            None => true,
+            Some(_) => seat.client == client && seat.standing() != Standing::Waiting,
+        };
+        let mut candidates = self.silent.values().filter(|seat| is_meant(seat));
+        if let Some(seat) = candidates.find(|seat| seat.dismiss(spared)) {
+            let number = seat.number;
+            self.silent.remove(&number);
+            return true;
+        }
+        // Who is known by an accepted event leaves only where it is for nobody else to leave, of age or not: a flood
+        // of young ones must not cost a true sender its connection.
+        let is_silent = self.silent.values().any(|seat| is_meant(seat));
+        let candidates = self.asked.values().filter(|seat| is_meant(seat));
+        let idle: Vec<_> = candidates
+            .filter_map(|seat| Some((seat.idle_since()?, seat)))
+            .collect();
+        let is_refused = |standing| standing < Standing::Proven;
+        let spares_proven =
+            is_silent || idle.iter().any(|((standing, _), _)| is_refused(*standing));
+        let first = idle
+            .into_iter()
+            .filter(|((standing, since), _)| {
+                since.elapsed() >= age && (is_refused(*standing) || !spares_proven)
+            })
+            .min_by_key(|(order, _)| *order)
+            .map(|(_, seat)| seat);
+        let Some(seat) = first.filter(|seat| seat.dismiss(age)) else {
             return false;
         };
-        if let Some(silent) = self.silent.remove(&number) {
-            self.leave(silent.client);
-            silent.leave.notify_one();
-        }
+        let number = seat.number;
+        self.asked.remove(&number);
         true
     }
 
-    fn leave(&mut self, client: Option<ClientKey>) {
-        let Some(client) = client else {
-            return;
-        };
-        if let Some(count) = self.by_client.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_client.remove(&client);
-            }
-        }
+    /// How long until one can leave who is of this `age` then; `age` where a request of everybody is at work.
+    fn until_of_age(&self, age: Duration) -> Duration {
+        let seats = self.silent.values().chain(self.asked.values());
+        let first = seats
+            .filter_map(|seat| seat.idle_since())
+            .min_by_key(|(standing, since)| (*standing == Standing::Proven, *since));
+        let rest = first.map_or(age, |(_, since)| age.saturating_sub(since.elapsed()));
+        rest.max(LOOK_PAUSE)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    fn client(last: u8) -> Option<ClientKey> {
-        Some(ClientKey::from(IpAddr::from([192, 0, 2, last])))
-    }
-
-    async fn take(places: &Arc<Places>, last: u8) -> Option<Arc<Place>> {
-        let permit = places.vacant().await?;
-        places.take(client(last), permit)
-    }
-
-    async fn is_dismissed(place: &Place) -> bool {
-        tokio::select! {
-            biased;
-            () = place.dismissed() => true,
-            () = std::future::ready(()) => false,
-        }
-    }
-
-    #[tokio::test]
-    async fn the_oldest_silent_one_leaves_for_a_newcomer_of_its_client() {
-        let places = Places::new(100, 3);
-        let other = take(&places, 1).await.unwrap();
-        let one = take(&places, 2).await.unwrap();
-        let two = take(&places, 2).await.unwrap();
-        let three = take(&places, 2).await.unwrap();
-        one.asked();
-        one.asked();
-        let four = take(&places, 2).await.unwrap();
-        assert!(is_dismissed(&two).await);
-        for place in [&other, &one, &three, &four] {
-            assert!(!is_dismissed(place).await);
-        }
-        three.asked();
-        four.asked();
-        // It asks in the moment that it is dismissed: that is too late.
-        two.asked();
-        assert!(
-            take(&places, 2).await.is_none(),
-            "all of them asked something"
-        );
-        drop(two);
-        assert!(take(&places, 2).await.is_none(), "it had left already");
-        drop(one);
-        assert!(take(&places, 2).await.is_some());
-    }
-
-    #[tokio::test]
-    async fn when_all_places_are_taken_the_oldest_silent_one_of_anybody_leaves() {
-        let places = Places::new(3, 100);
-        let mut taken = Vec::new();
-        for last in 1..=3 {
-            taken.push(take(&places, last).await.unwrap());
-        }
-        taken[0].asked();
-        let waiting = tokio::spawn({
-            let places = Arc::clone(&places);
-            async move { take(&places, 4).await.is_some() }
-        });
-        let leaver = taken.remove(1);
-        leaver.dismissed().await;
-        drop(leaver);
-        assert!(waiting.await.unwrap());
-        assert_eq!(places.taken().silent.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_kept_of_those_who_left() {
-        let places = Places::new(3, 2);
-        for _ in 0..10 {
-            let one = take(&places, 1).await.unwrap();
-            let two = take(&places, 1).await.unwrap();
-            two.asked();
-            let three = take(&places, 1).await.unwrap();
-            drop((one, two, three));
-        }
-        let taken = places.taken();
-        assert!(taken.by_client.is_empty() && taken.silent.is_empty());
-        assert_eq!(places.free.available_permits(), 3);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ pub fn limits(section: &mut Section<'_>) -> Limits {
         section.duration_within(key, bounds).unwrap_or(default)
     };
     let limits = Limits {
+        silent_time: time("silent_time", &SILENT, default.silent_time),
         handshake_time: time("handshake_time", &SHORT, default.handshake_time),
         head_time: time("head_time", &SHORT, default.head_time),
         body_time: time("body_time", &BODY, default.body_time),
@@ -98,6 +99,8 @@ fn size(
         .unwrap_or(default)
 }
 
+/// Shorter than a handshake across the world it would send true senders away.
+const SILENT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 const SHORT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 const BODY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(20);
 /// A platform waits for 30 s at the most.
