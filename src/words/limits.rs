@@ -8,8 +8,8 @@ use std::time::Duration;
 /// The bounds of the senders' side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of all senders at one time. For a further one the oldest that asked nothing yet is closed, or
-    /// the one that has idled longest; until there is one that may be, it waits in the system's queue.
+    /// Connections of all senders at one time. For a further one another leaves that has no request at work; until
+    /// there is one, it waits, and others behind it in the system's queue.
     pub connections: usize,
     /// Connections of one client at one time. For a further one somebody of the client leaves in the same way, and
     /// it waits, unread, for as long as `handshake_time`. Three times as many may wait so; beyond them a silent one
@@ -86,7 +86,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             client_connections: 256,
-            silent_time: Duration::from_secs(1),
+            silent_time: Duration::from_secs(2),
             handshake_time: Duration::from_secs(10),
             certificate_poll: Duration::from_secs(5),
             acme_pause: Duration::from_secs(5 * 60),

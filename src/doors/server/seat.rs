@@ -2,7 +2,6 @@
 //! whether a request of its is at work.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
@@ -19,8 +18,8 @@ pub struct Seat {
     state: Mutex<State>,
 }
 
-/// What a connection has shown of itself, in the order of leaving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a connection has shown of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It waits for a place of its client.
     Waiting,
@@ -91,10 +90,10 @@ impl Seat {
         (state.going == 0 && !state.leaves).then_some((state.standing, state.since))
     }
 
-    /// Has it leave if nothing has gone on for `spared`; whether it does.
-    pub fn dismiss(&self, spared: Duration) -> bool {
+    /// Has it leave, unless a request has begun meanwhile; whether it does.
+    pub fn dismiss(&self) -> bool {
         let mut state = self.state();
-        let may = state.going == 0 && !state.leaves && state.since.elapsed() >= spared;
+        let may = state.going == 0 && !state.leaves;
         if may {
             state.leaves = true;
             // Its client's place is free at once for the one who waits.
@@ -109,18 +108,17 @@ impl Seat {
         self.leave.notified().await;
     }
 
-    /// A request begins, and whether it is the first; `None` where the connection has to leave.
-    pub fn begin(&self) -> Option<(Asking<'_>, bool)> {
+    /// A request begins; `None` where the connection has to leave.
+    pub fn begin(&self) -> Option<Asking<'_>> {
         let mut state = self.state();
         if state.leaves {
             return None;
         }
-        let is_first = state.standing < Standing::Refused;
-        if is_first {
+        if state.standing != Standing::Proven {
             state.standing = Standing::Refused;
         }
         state.going += 1;
-        Some((Asking(self), is_first))
+        Some(Asking(self))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
