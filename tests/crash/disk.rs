@@ -9,8 +9,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
-use passgate::keepers::store::medium::{Medium, create};
-use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
+use passgate::keepers::store::medium::{Medium, Opened, create};
+use redb::{BackendError, Builder, DatabaseError, StorageBackend};
 
 /// The disk; clones are the same disk.
 #[derive(Clone, Default, Debug)]
@@ -180,7 +180,7 @@ impl Disk {
 }
 
 impl Medium for Disk {
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError> {
         let number = {
             let mut state = self.state();
             state.handles += 1;

@@ -20,11 +20,13 @@ fn endure(fault: Fault) {
         bench.settle(n).unwrap();
     }
     bench.disk.fail(fault);
+    // Without reading, or growing the file, a settle can be synced all the same.
+    let stops_settling = !matches!(fault.kind, Kind::Read | Kind::Length);
     let mut failed = false;
     for n in 50..110 {
         match bench.settle(n) {
             Ok(()) => assert!(
-                !(failed && fault.for_ever && fault.kind != Kind::Read),
+                !(failed && fault.for_ever && stops_settling),
                 "acked after {context}"
             ),
             Err(error) => {

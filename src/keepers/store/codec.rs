@@ -46,8 +46,12 @@ pub(super) struct Chunk<'a>(&'a [[u8; RECORD_BYTES]]);
 // === impl JournalRow ===
 
 impl JournalRow {
+    pub(super) fn encoded_len(&self) -> usize {
+        9 + self.keys.len() * Key::LEN
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(9 + self.keys.len() * Key::LEN);
+        let mut row = Vec::with_capacity(self.encoded_len());
         row.push(VERSION);
         row.extend(self.shelf.to_le_bytes());
         row.extend(self.secs.to_le_bytes());

@@ -13,10 +13,12 @@ use super::codec::{JournalRow, ShelfRow};
 use super::jobs::desk::Books;
 use super::jobs::ops::{JobChore, JobOp, Worked, work};
 use super::jobs::tally::Tally;
-use super::tables::{JOURNAL, SHELVES};
+use super::loading::EPOCH;
+use super::tables::{JOURNAL, META, SHELVES};
 use super::tuning::Tuning;
 use super::unwritten::Entry;
 use super::vault::{Chore, Op, Vault};
+use super::wal::{REGION_BYTES, Wal};
 use super::{Done, ShelfId, StoreError};
 use crate::words::identity::Keys;
 use crate::words::time::Timestamp;
@@ -24,6 +26,7 @@ use crate::words::time::Timestamp;
 /// The file as one opening of it found it.
 pub(super) struct Session {
     pub(super) database: Arc<Database>,
+    pub(super) wal: Wal,
     pub(super) epoch: u64,
     pub(super) next_seq: u64,
     pub(super) next_shelf: u32,
@@ -143,8 +146,25 @@ impl Session {
             .saturating_add(FILE_BYTES)
     }
 
-    /// One transaction, synced when this returns `Ok`. After an error it is unknown whether it happened.
+    /// One record of the log or one transaction, synced when this returns `Ok`. After an error it is unknown whether
+    /// it happened.
     pub(super) fn write(
+        &mut self,
+        rows: &Rows,
+        batch: &Batch,
+        now: Timestamp,
+        care: Care,
+    ) -> Result<Worked, redb::Error> {
+        if batch.is_settled_alone() && self.wal.has_room(&rows.journal) {
+            self.wal.append(&rows.journal)?;
+            return Ok(Worked::default());
+        }
+        let worked = self.transact(rows, batch, now, care)?;
+        self.wal.begin();
+        Ok(worked)
+    }
+
+    fn transact(
         &self,
         rows: &Rows,
         batch: &Batch,
@@ -154,9 +174,11 @@ impl Session {
         let mut txn = self.database.begin_write()?;
         txn.set_two_phase_commit(care.two_phase);
         txn.set_quick_repair(care.quick_repair);
-        if !rows.journal.is_empty() {
+        let epoch = self.wal.next_epoch().to_le_bytes();
+        txn.open_table(META)?.insert(EPOCH, epoch.as_slice())?;
+        if !rows.journal.is_empty() || !self.wal.rows().is_empty() {
             let mut table = txn.open_table(JOURNAL)?;
-            for (seq, row) in &rows.journal {
+            for (seq, row) in self.wal.rows().iter().chain(&rows.journal) {
                 table.insert(seq, row.encode().as_slice())?;
             }
         }
@@ -199,6 +221,11 @@ impl Batch {
         batch
     }
 
+    /// Whether there is nothing but settled keys.
+    fn is_settled_alone(&self) -> bool {
+        self.shelves.is_empty() && self.jobs.is_empty() && self.chore.is_none()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.settles.is_empty()
             && self.shelves.is_empty()
@@ -224,4 +251,4 @@ const ROW_KEYS_MAX: usize = 240;
 const KEY_BYTES: u64 = 64;
 
 /// What an empty file takes.
-const FILE_BYTES: u64 = 2 * 1024 * 1024;
+const FILE_BYTES: u64 = 2 * 1024 * 1024 + REGION_BYTES;

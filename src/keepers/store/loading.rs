@@ -14,9 +14,10 @@ use super::codec::{JournalRow, Manifest, ShelfRow, decode_format, encode_format}
 use super::jobs::desk::Books;
 use super::jobs::{reading, tables};
 use super::journal::Row;
-use super::medium::Medium;
+use super::medium::{Medium, Opened};
 use super::shelf::{Run, Shelf};
 use super::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES, builder, runs_with_chunks};
+use super::wal::Wal;
 
 /// What a file held when it was opened.
 #[derive(Default)]
@@ -60,15 +61,16 @@ pub enum OpenError {
 pub(super) fn open(
     medium: &dyn Medium,
     cache_bytes: usize,
-) -> Result<(Database, Loaded), OpenError> {
-    let database = medium.open(&builder(cache_bytes))?;
+) -> Result<(Database, Wal, Loaded), OpenError> {
+    let Opened { database, file } = medium.open(&builder(cache_bytes))?;
     match is_ours(&database)? {
         Contents::Nothing => make_tables(&database, true)?,
         Contents::KeysOnly => make_tables(&database, false)?,
         Contents::All => {}
     }
-    let loaded = load(&database)?;
-    Ok((database, loaded))
+    let wal = Wal::open(file, epoch(&database)?).map_err(redb::Error::Io)?;
+    let loaded = load(&database, &wal)?;
+    Ok((database, wal, loaded))
 }
 
 /// Which tables are there; an error for a stranger's file.
@@ -120,10 +122,21 @@ fn make_tables(database: &Database, all: bool) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn load(database: &Database) -> Result<Loaded, redb::Error> {
+/// The epoch of the log whose records are in no table yet.
+fn epoch(database: &Database) -> Result<u64, redb::Error> {
+    let meta = database.begin_read()?.open_table(META)?;
+    let row = meta.get(EPOCH)?;
+    let epoch = row.and_then(|row| row.value().try_into().ok());
+    Ok(epoch.map_or(0, u64::from_le_bytes))
+}
+
+fn load(database: &Database, wal: &Wal) -> Result<Loaded, redb::Error> {
     let mut loaded = Loaded::default();
     load_shelves(database, &mut loaded)?;
     load_journal(database, &mut loaded)?;
+    for (seq, row) in wal.rows() {
+        loaded.add(*seq, Some(row));
+    }
     reading::load_jobs(database, &mut loaded)?;
     let counted = load_runs(database, &mut loaded)?;
     let present = runs_with_chunks(database)?;
@@ -155,20 +168,7 @@ fn load_shelves(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Er
 fn load_journal(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
     for entry in database.begin_read()?.open_table(JOURNAL)?.iter()? {
         let (seq, row) = entry?;
-        let seq = seq.value();
-        loaded.next_seq = seq.saturating_add(1);
-        let row = JournalRow::decode(row.value());
-        let shelf = row
-            .as_ref()
-            .and_then(|row| loaded.by_id.get_mut(&ShelfId(row.shelf)));
-        match (row.as_ref(), shelf) {
-            (Some(row), Some(shelf)) => {
-                let secs = row.secs;
-                loaded.newest = loaded.newest.max(secs);
-                shelf.journal.add(Row { seq, secs }, &row.keys);
-            }
-            (Some(_), None) | (None, _) => loaded.damaged += 1,
-        }
+        loaded.add(seq.value(), JournalRow::decode(row.value()).as_ref());
     }
     Ok(())
 }
@@ -198,6 +198,24 @@ fn load_runs(database: &Database, loaded: &mut Loaded) -> Result<BTreeSet<u64>, 
         }
     }
     Ok(counted)
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// Adds a row of the journal, if it could be read.
+    fn add(&mut self, seq: u64, row: Option<&JournalRow>) {
+        self.next_seq = seq.saturating_add(1);
+        let shelf = row.and_then(|row| self.by_id.get_mut(&ShelfId(row.shelf)));
+        match (row, shelf) {
+            (Some(row), Some(shelf)) => {
+                let secs = row.secs;
+                self.newest = self.newest.max(secs);
+                shelf.journal.add(Row { seq, secs }, &row.keys);
+            }
+            (Some(_), None) | (None, _) => self.damaged += 1,
+        }
+    }
 }
 
 // === impl OpenError ===
@@ -240,4 +258,6 @@ impl From<DatabaseError> for OpenError {
 }
 
 const FORMAT: &str = "format";
+/// Its row in the table of what is true of the file.
+pub(super) const EPOCH: &str = "log";
 const FORMAT_NUMBER: u32 = 1;

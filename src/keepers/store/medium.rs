@@ -13,16 +13,19 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
 
 use super::allocated::AllocatedFile;
+use super::halves::Behind;
+use super::wal;
 
 /// Opens the file, each time with a fresh handle: redb's own are dead after any fault.
 pub trait Medium: Send + Sync + 'static {
-    /// Opens or creates the database; usually by [`create`] over a new backend.
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+    /// Opens or creates the file; usually by [`create`] over a new backend.
+    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError>;
 
     /// Bytes that the file may still grow by.
     fn free_bytes(&self) -> io::Result<u64> {
@@ -33,6 +36,12 @@ pub trait Medium: Send + Sync + 'static {
     fn held_bytes(&self) -> io::Result<u64> {
         Ok(0)
     }
+}
+
+/// An open file: the database, and the whole of the file for the log at its front.
+pub struct Opened {
+    pub(super) database: Database,
+    pub(super) file: Arc<dyn StorageBackend>,
 }
 
 /// A file of the file system, readable by its owner only.
@@ -56,7 +65,7 @@ impl FileMedium {
 }
 
 impl Medium for FileMedium {
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError> {
         let was_open = self.was_open.load(Ordering::Relaxed);
         let file = OpenOptions::new()
             .read(true)
@@ -70,12 +79,12 @@ impl Medium for FileMedium {
             let gone = "the file was emptied or replaced while it was in use";
             return Err(DatabaseError::Storage(io::Error::other(gone).into()));
         }
-        let database = create(builder, AllocatedFile::new(file)?)?;
-        if fresh {
+        let opened = create(builder, AllocatedFile::new(file)?)?;
+        if !was_open {
             sync_directory(&self.path)?;
         }
         self.was_open.store(true, Ordering::Relaxed);
-        Ok(database)
+        Ok(opened)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -90,12 +99,17 @@ impl Medium for FileMedium {
     }
 }
 
-/// Opens the database in `backend`, beginning anew where an earlier beginning was cut short.
-pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Database, DatabaseError> {
+/// Opens the file in `backend`, beginning anew where an earlier beginning was cut short.
+///
+/// # Errors
+/// Whatever keeps it from being opened; a stranger's file is `InvalidData`.
+pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Opened, DatabaseError> {
+    let file = Arc::new(backend);
+    let backend = Behind(Arc::clone(&file));
     // Only under the lock: another process may be making the file this very moment.
     match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) => {
-            let begun = begin_anew(&backend);
+            let begun = begin_anew(file.as_ref(), &backend);
             // Whatever came of it: a lock that stays behind would keep the next try out.
             backend
                 .unlock_range(Bound::Unbounded, Bound::Unbounded)
@@ -103,13 +117,15 @@ pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Databas
             begun?;
         }
         Ok(false) => return Err(DatabaseError::DatabaseAlreadyOpen),
-        Err(BackendError::Unsupported) => begin_anew(&backend)?,
+        Err(BackendError::Unsupported) => begin_anew(file.as_ref(), &backend)?,
         Err(error) => return Err(DatabaseError::Storage(error.into())),
     }
-    builder.create_with_backend(backend)
+    let database = builder.create_with_backend(backend)?;
+    Ok(Opened { database, file })
 }
 
-fn begin_anew(backend: &impl StorageBackend) -> io::Result<()> {
+fn begin_anew(file: &impl StorageBackend, backend: &impl StorageBackend) -> io::Result<()> {
+    wal::prepare(file)?;
     match is_unfinished(backend)? {
         true => backend.set_len(0),
         false => Ok(()),

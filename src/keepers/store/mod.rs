@@ -28,6 +28,7 @@ mod clock_guard;
 mod codec;
 mod commit;
 mod filter;
+mod halves;
 mod journal;
 mod keymap;
 mod merge;
@@ -41,6 +42,7 @@ mod tables;
 mod tidy;
 mod unwritten;
 mod vault;
+mod wal;
 mod writer;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use redb::Database;
 
 use super::commit::{Batch, Session};
 use super::loading::{Loaded, open};
+use super::wal::Wal;
 use super::writer::Writer;
 use crate::words::time::Timestamp;
 
@@ -51,8 +52,8 @@ impl Writer {
             let cache_bytes = self.vault.tuning.cache_bytes;
             let opened = catch_unwind(AssertUnwindSafe(|| open(medium.as_ref(), cache_bytes)));
             match opened {
-                Ok(Ok((database, loaded))) => {
-                    self.adopt(database, loaded);
+                Ok(Ok((database, wal, loaded))) => {
+                    self.adopt(database, wal, loaded);
                     if self.catch_up() {
                         return true;
                     }
@@ -130,7 +131,7 @@ impl Writer {
     }
 
     /// Takes over a file that was just opened and read.
-    pub(super) fn adopt(&mut self, database: Database, loaded: Loaded) {
+    pub(super) fn adopt(&mut self, database: Database, wal: Wal, loaded: Loaded) {
         let database = Arc::new(database);
         self.vault.count_damaged(loaded.damaged);
         self.vault
@@ -144,6 +145,7 @@ impl Writer {
         shelves.orphans = loaded.orphans;
         let session = Session {
             database,
+            wal,
             epoch: shelves.epoch,
             next_seq: loaded.next_seq,
             next_shelf: loaded.next_shelf,

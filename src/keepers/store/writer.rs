@@ -47,7 +47,7 @@ impl Writer {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             open(medium.as_ref(), vault.tuning.cache_bytes)
         }));
-        let (database, loaded) = opened
+        let (database, wal, loaded) = opened
             .unwrap_or_else(|_panic| Err(OpenError::Unusable("the file is damaged".to_owned())))?;
         let mut writer = Self {
             vault,
@@ -57,7 +57,7 @@ impl Writer {
             space: Space::default(),
             is_loaded: false,
         };
-        writer.adopt(database, loaded);
+        writer.adopt(database, wal, loaded);
         Ok(writer)
     }
 

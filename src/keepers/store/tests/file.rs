@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use super::{BOTH, NEITHER, TestClock, WEEK, found, keys, settle_all, small};
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::loading::OpenError;
-use crate::keepers::store::medium::FileMedium;
+use crate::keepers::store::medium::{FileMedium, Medium};
 use crate::keepers::store::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES};
 use crate::keepers::store::tuning::{Options, Tuning};
+use crate::keepers::store::wal::REGION_BYTES;
 use crate::keepers::store::{Keep, Probe, Store};
 use crate::words::time::Clock;
 
@@ -46,15 +47,20 @@ impl Place {
     }
 }
 
+fn database(path: &Path) -> redb::Database {
+    let medium = FileMedium::new(path.to_owned());
+    medium.open(&redb::Builder::new()).unwrap().database
+}
+
 pub(super) fn edit(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
-    let database = redb::Database::create(path).unwrap();
+    let database = database(path);
     let txn = database.begin_write().unwrap();
     change(&txn);
     txn.commit().unwrap();
 }
 
 fn rows(path: &Path) -> (u64, u64, u64) {
-    let database = redb::Database::create(path).unwrap();
+    let database = database(path);
     let txn = database.begin_read().unwrap();
     let journal = txn.open_table(JOURNAL).unwrap().iter().unwrap().count();
     let runs = txn.open_table(RUNS).unwrap().iter().unwrap().count();
@@ -258,6 +264,8 @@ fn damaged_rows_are_absent_and_counted() {
     settle_all(&store, shelf, 0..300, place.clock.now());
     store.tidy();
     settle_all(&store, shelf, 300..301, place.clock.now());
+    // The log's rows go into the table with whatever is no settle.
+    store.shelf("z", WEEK).unwrap();
     drop(store);
     edit(&place.path, |txn| {
         let mut journal = txn.open_table(JOURNAL).unwrap();
@@ -323,6 +331,9 @@ fn a_strangers_file_is_refused_and_left_alone() {
         assert_eq!(std::fs::read(&place.path).unwrap(), contents);
     }
     std::fs::remove_file(&place.path).unwrap();
+    drop(redb::Database::create(&place.path).unwrap());
+    assert_eq!(place.open().err(), Some(OpenError::Foreign));
+    std::fs::remove_file(&place.path).unwrap();
     edit(&place.path, |txn| {
         let other: TableDefinition<'_, u64, u64> = TableDefinition::new("other");
         txn.open_table(other).unwrap();
@@ -359,7 +370,9 @@ fn a_damaged_file_is_refused_or_read_and_never_takes_the_process_with_it() {
     store.close();
     drop(store);
     let whole = std::fs::read(&place.path).unwrap();
-    for page in 0..(whole.len() / 4096).min(40) {
+    let pages = whole.len() / 4096;
+    let behind = REGION_BYTES as usize / 4096;
+    for page in (0..3).chain(behind..pages.min(behind + 40)) {
         let mut damaged = whole.clone();
         damaged[page * 4096..(page + 1) * 4096].fill(0);
         std::fs::write(&place.path, &damaged).unwrap();

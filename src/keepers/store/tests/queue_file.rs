@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redb::{Builder, Database, DatabaseError, TableHandle};
+use redb::{Builder, DatabaseError, TableHandle};
 
 use super::file::{Place, edit};
 use super::jobs::{
@@ -20,7 +20,7 @@ use crate::keepers::store::jobs::tables::{CONTENTS, JOBS, TALLIES};
 use crate::keepers::store::jobs::{
     Change, Changed, JobState, NewJob, NewState, Queue, Reason, Terms,
 };
-use crate::keepers::store::medium::{FileMedium, Medium};
+use crate::keepers::store::medium::{FileMedium, Medium, Opened};
 use crate::keepers::store::tuning::Tuning;
 use crate::keepers::store::{Keep, Store, StoreError};
 use crate::words::time::Clock;
@@ -222,7 +222,7 @@ struct Filling {
 }
 
 impl Medium for Filling {
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError> {
         self.medium.open(builder)
     }
 

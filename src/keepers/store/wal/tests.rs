@@ -1,0 +1,160 @@
+use proptest::prelude::*;
+use redb::backends::InMemoryBackend;
+
+use super::*;
+use crate::words::identity::Key;
+
+fn row(n: u64, keys: usize) -> Numbered {
+    let keys = (0..keys).map(|key| Key::from_bytes([key as u8; 16]));
+    let row = JournalRow {
+        shelf: n as u32 % 3,
+        secs: n as u32,
+        keys: keys.collect(),
+    };
+    (n, row)
+}
+
+fn file() -> Arc<InMemoryBackend> {
+    let file = Arc::new(InMemoryBackend::new());
+    prepare(file.as_ref()).unwrap();
+    file
+}
+
+/// A log that takes records, of a file with none.
+fn begun(file: &Arc<InMemoryBackend>) -> Wal {
+    let mut wal = Wal::open(file.clone(), 6).unwrap();
+    assert!(!wal.has_room(&[]), "a transaction comes first");
+    wal.begin();
+    wal
+}
+
+#[test]
+fn what_was_added_is_read_again_in_its_order() {
+    let file = file();
+    let mut wal = begun(&file);
+    wal.append(&[row(1, 2), row(2, 0)]).unwrap();
+    wal.append(&[row(3, 240)]).unwrap();
+    wal.append(&[row(9, 240), row(10, 1)]).unwrap();
+    let read = Wal::open(file.clone(), 7).unwrap();
+    assert_eq!(read.rows(), wal.rows());
+    assert_eq!(read.rows().len(), 5);
+    for epoch in [0, 6, 8] {
+        assert!(Wal::open(file.clone(), epoch).unwrap().rows().is_empty());
+    }
+}
+
+#[test]
+fn a_new_epoch_voids_the_records_of_the_old_one() {
+    let file = file();
+    let mut wal = begun(&file);
+    for n in 0..5 {
+        wal.append(&[row(n, 2)]).unwrap();
+    }
+    assert_eq!(wal.next_epoch(), 8);
+    wal.begin();
+    wal.append(&[row(7, 1)]).unwrap();
+    let read = Wal::open(file.clone(), 8).unwrap();
+    assert_eq!(read.rows(), [row(7, 1)], "what lies behind it is of before");
+}
+
+#[test]
+fn it_is_full_at_the_end_of_its_part() {
+    let file = file();
+    let mut wal = begun(&file);
+    let mut added = 0;
+    while wal.has_room(&[row(added, 2)]) {
+        wal.append(&[row(added, 2)]).unwrap();
+        added += 1;
+    }
+    assert_eq!(added, REGION_BYTES / PAGE_BYTES - 1);
+    assert_eq!(file.len().unwrap(), REGION_BYTES);
+    assert_eq!(Wal::open(file, 7).unwrap().rows().len() as u64, added);
+    wal.begin();
+    assert!(wal.has_room(&[row(0, 2)]));
+}
+
+#[test]
+fn after_an_error_nothing_more_is_added() {
+    let file = Arc::new(InMemoryBackend::new());
+    prepare(file.as_ref()).unwrap();
+    let mut wal = begun(&file);
+    file.set_len(PAGE_BYTES).unwrap();
+    wal.file = Arc::new(Broken);
+    assert!(wal.append(&[row(1, 1)]).is_err());
+    assert!(wal.rows().is_empty() && !wal.has_room(&[row(1, 1)]));
+}
+
+#[test]
+fn a_beginning_that_was_cut_short_is_begun_again_and_a_stranger_is_left_alone() {
+    for len in [0, 1, 4096, REGION_BYTES] {
+        let file = InMemoryBackend::new();
+        file.set_len(len).unwrap();
+        prepare(&file).unwrap();
+        prepare(&file).unwrap();
+        let mut head = [0; 16];
+        file.read(0, &mut head).unwrap();
+        assert_eq!((file.len().unwrap(), head), (REGION_BYTES, *MAGIC));
+    }
+    for (len, bytes) in [(5, &b"hello"[..]), (REGION_BYTES + 1, b""), (9000, b"redb")] {
+        let file = InMemoryBackend::new();
+        file.set_len(len).unwrap();
+        file.write(0, bytes).unwrap();
+        let refused = prepare(&file).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(file.len().unwrap(), len);
+    }
+}
+
+#[derive(Debug)]
+struct Broken;
+
+impl StorageBackend for Broken {
+    fn len(&self) -> io::Result<u64> {
+        Err(io::Error::other("broken"))
+    }
+    fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+        Err(io::Error::other("broken"))
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::Error::other("broken"))
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Err(io::Error::other("broken"))
+    }
+    fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("broken"))
+    }
+}
+
+proptest! {
+    /// Whatever single piece of a record is not as it was written, the record is not there, and those before it are.
+    #[test]
+    fn a_torn_record_is_no_record(
+        before in 0_u64..4,
+        keys in 1_usize..400,
+        at in 0_usize..8192,
+        bytes in prop::collection::vec(any::<u8>(), 1..600),
+    ) {
+        let file = file();
+        let mut wal = begun(&file);
+        for n in 0..before {
+            wal.append(&[row(n, 3)]).unwrap();
+        }
+        let from = wal.end;
+        wal.append(&[row(before, keys)]).unwrap();
+        let len = HEAD_BYTES + 4 + 9 + keys * 16;
+        let at = at % len;
+        let torn = bytes.len().min(len - at);
+        let mut were = vec![0; torn];
+        file.read(from + at as u64, &mut were).unwrap();
+        let bytes = bytes.get(..torn).unwrap();
+        file.write(from + at as u64, bytes).unwrap();
+        let expected = if were == bytes { before + 1 } else { before };
+        prop_assert_eq!(Wal::open(file.clone(), 7).unwrap().rows().len() as u64, expected);
+    }
+
+    #[test]
+    fn whatever_is_there_is_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), epoch: u64) {
+        let _ = decode(&bytes, epoch);
+    }
+}
