@@ -45,7 +45,7 @@ pub struct Tuning {
     pub queue_bytes_max: usize,
     /// Settles and operations on jobs in one commit.
     pub commit_ops_max: usize,
-    /// How long the next batch may fill after one of eight ops or more; the op that comes next waits with it.
+    /// After a batch of eight ops or more the next one may fill for so long, while it grows.
     pub gather: Duration,
     /// Bytes of jobs in one commit; a larger job has one of its own.
     pub commit_bytes_max: usize,
@@ -94,7 +94,7 @@ impl Default for Tuning {
             queue_ops_max: 65_536,
             queue_bytes_max: 64 * 1024 * 1024,
             commit_ops_max: 4_096,
-            gather: Duration::from_micros(500),
+            gather: Duration::from_millis(2),
             commit_bytes_max: 8 * 1024 * 1024,
             free_bytes_min: 64 * 1024 * 1024,
             journal_keys_max: 32_768,

@@ -11,8 +11,8 @@
 //! settled, and they are written again once the file opens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::commit::{Batch, Rows, Session};
 use super::jobs::ops::Worked;
@@ -22,7 +22,7 @@ use super::medium::Medium;
 use super::shelf::Shelf;
 use super::space::Space;
 use super::tuning::{Commit, OnCommit};
-use super::vault::{Op, Vault};
+use super::vault::{Op, Queue, Vault};
 use super::{Done, ShelfId, StoreError};
 
 /// The writing thread's own state.
@@ -92,13 +92,8 @@ impl Writer {
                 return Some(Batch::default());
             }
             if !queue.ops.is_empty() || queue.chore.is_some() {
-                if std::mem::take(&mut self.is_loaded)
-                    && !queue.closing
-                    && queue.ops.len() < vault.tuning.commit_ops_max
-                {
-                    drop(queue);
-                    std::thread::sleep(vault.tuning.gather);
-                    queue = vault.queue();
+                if std::mem::take(&mut self.is_loaded) {
+                    queue = gathered(&vault, queue);
                 }
                 let bound = queue.next_commit(&vault.tuning);
                 let mut batch = Batch::from_ops(queue.ops.drain(..bound));
@@ -267,6 +262,26 @@ impl Writer {
     }
 }
 
+/// Lets a batch fill for as long as it grows, within a bound.
+///
+/// # Why
+/// Senders that are all answered by this batch send nothing meanwhile, so it is full once it stops growing; until
+/// then others have work to do, and waiting costs nothing.
+fn gathered<'a>(vault: &'a Vault, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+    let tuning = &vault.tuning;
+    let (began, mut before) = (Instant::now(), 0);
+    while (before + 1..tuning.commit_ops_max).contains(&queue.ops.len())
+        && !queue.closing
+        && began.elapsed() < tuning.gather
+    {
+        before = queue.ops.len();
+        drop(queue);
+        std::thread::sleep(GATHER_STEP);
+        queue = vault.queue();
+    }
+    queue
+}
+
 /// Answers one settle. A callback that panics must not take the others' answers with it.
 pub(super) fn answer(done: Done, result: Result<(), StoreError>) {
     guarded(|| done(result));
@@ -279,3 +294,6 @@ pub(super) fn guarded(call: impl FnOnce()) {
 
 /// Ops of a batch that tells of load.
 const LOADED_OPS: usize = 8;
+
+/// A batch that has not grown for so long is full.
+const GATHER_STEP: Duration = Duration::from_micros(200);
