@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use crate::support::app::App;
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frames, GOAWAY, HEADERS, PING, RST_STREAM,
-    SETTINGS, fields, frame,
+    SETTINGS, WINDOW_UPDATE, fields, frame,
 };
 use crate::support::gate::{Gate, Setup};
 use crate::support::sender::{self, SECRET, card_event, sign};
@@ -482,7 +482,7 @@ async fn floods_end_their_connection_and_harm_no_other() {
         let stream = 2 * n + 1;
         [
             frame(HEADERS, END_HEADERS, stream, &head),
-            frame(8, 0, stream, &0x7fff_ffffu32.to_be_bytes()),
+            frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffffu32.to_be_bytes()),
         ]
     });
     let endless_head = std::iter::once(frame(HEADERS, 0, 1, &head))
@@ -646,4 +646,57 @@ async fn a_stop_says_goodbye_and_lets_what_is_in_flight_finish() {
         .expect("an end")
         .unwrap();
     assert_eq!(app.count(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_act_on_the_goodbye_is_not_served_for_ever() {
+    let (setup, _certificates) = setup(App::willing().await, "");
+    let gate = setup
+        .within(|limits| {
+            limits.http2_age = Duration::from_millis(300);
+            limits.write_time = Duration::from_millis(500);
+            limits.request_time = Duration::from_secs(60 * 60);
+        })
+        .start()
+        .await;
+    let mut frames = Frames::open(gate.address).await;
+    let owed = block(&good_fields(1));
+    frames.send(HEADERS, END_HEADERS, 1, &owed).await;
+    let mut list = good_fields(2);
+    list.retain(|(name, _)| name != ":path");
+    list.insert(0, (":path".to_owned(), "/nowhere".to_owned()));
+    let more = block(&list);
+    let (mut since_goodbye, mut is_told, mut is_answered) = (0, false, false);
+    // One request after the other, and no acknowledgement of the ping that goes with the goodbye.
+    let served = async {
+        for stream in (3..).step_by(2) {
+            // It has room for every answer.
+            frames
+                .send(WINDOW_UPDATE, 0, 0, &1_000u32.to_be_bytes())
+                .await;
+            frames
+                .send(HEADERS, END_HEADERS | END_STREAM, stream, &more)
+                .await;
+            loop {
+                let Some(frame) = frames.next().await else {
+                    return;
+                };
+                is_told |= frame.kind == GOAWAY;
+                is_answered |= frame.kind == HEADERS && frame.stream == 1;
+                if frame.kind == HEADERS && frame.stream == stream {
+                    break;
+                }
+            }
+            since_goodbye += usize::from(is_told);
+            if since_goodbye == 10 {
+                let body = card_event(1);
+                frames.send(DATA, END_STREAM, 1, body.as_bytes()).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), served)
+        .await
+        .expect("an end");
+    assert!(is_answered, "what was in flight is owed");
+    gate.reached(CONNECTIONS, 0.0).await;
 }

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep_until};
 /// What goes on in a connection.
 pub struct Activity(watch::Sender<State>);
 
-/// Something that goes on, until it is dropped.
-pub struct Going(watch::Sender<State>);
+/// Something that goes on, until it is dropped; nothing, if it began after the close.
+pub struct Going(Option<watch::Sender<State>>);
 
 #[derive(Clone, Copy)]
 struct State {
@@ -18,6 +18,7 @@ struct State {
     /// When the last request ended; before the first, when the connection began.
     since: Instant,
     has_begun: bool,
+    is_closed: bool,
 }
 
 // === impl Activity ===
@@ -29,16 +30,26 @@ impl Activity {
             going: 0,
             since: Instant::now(),
             has_begun: false,
+            is_closed: false,
         }))
     }
 
     /// A request begins.
     pub fn begin(&self) -> Going {
-        self.0.send_modify(|state| {
+        let counts = self.0.send_if_modified(|state| {
+            if state.is_closed {
+                return false;
+            }
             state.going += 1;
             state.has_begun = true;
+            true
         });
-        Going(self.0.clone())
+        Going(counts.then(|| self.0.clone()))
+    }
+
+    /// What begins from now on keeps nobody waiting.
+    pub fn close(&self) {
+        self.0.send_modify(|state| state.is_closed = true);
     }
 
     /// Waits until nothing has gone on for so long: `first` before the first request, `then` after each.
@@ -72,10 +83,12 @@ impl Activity {
 
 impl Drop for Going {
     fn drop(&mut self) {
-        self.0.send_modify(|state| {
-            state.going -= 1;
-            state.since = Instant::now();
-        });
+        if let Some(states) = &self.0 {
+            states.send_modify(|state| {
+                state.going -= 1;
+                state.since = Instant::now();
+            });
+        }
     }
 }
 
@@ -107,5 +120,34 @@ mod tests {
         let start = Instant::now();
         activity.quiet(FIRST).await;
         assert_eq!(start.elapsed(), FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_begins_after_the_close_puts_off_nothing() {
+        let activity = Activity::new();
+        let counts = activity.begin();
+        activity.close();
+        let start = Instant::now();
+        let busy = Duration::from_secs(30);
+        let requests = async {
+            for n in 0..1000 {
+                let late = activity.begin();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                // Some of them never end.
+                match n % 2 {
+                    0 => drop(late),
+                    _ => std::mem::forget(late),
+                }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(busy).await;
+            drop(counts);
+        });
+        tokio::select! {
+            () = activity.quiet(FIRST) => {}
+            () = requests => panic!("it waits for what came late"),
+        }
+        assert_eq!(start.elapsed(), busy + FIRST);
     }
 }

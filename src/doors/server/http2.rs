@@ -4,6 +4,7 @@
 //! the library has one here: the first request, idling, the connection's age, and its end.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ const SEND_BYTES_MAX: usize = 64 * 1024;
 /// A peer is asked this often whether it is still there, and has so long to say so.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_TIME: Duration = Duration::from_secs(20);
+
+/// After a goodbye requests count for so long: those of a peer that has not heard it yet. The library goes on
+/// taking requests until the peer acknowledges a ping, and a peer that never does may send them for ever.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends; once `stop` changes, until what is in flight has.
 pub async fn serve<S>(socket: S, caller: Caller, mut stop: watch::Receiver<bool>)
@@ -74,13 +79,17 @@ where
     };
     if !is_done {
         connection.as_mut().graceful_shutdown();
-        // Requests have deadlines of their own. Once there is none, a peer that does not take what is left for
-        // it has as long as for any answer.
+        let last_call = async {
+            tokio::time::sleep(LAST_CALL).await;
+            activity.close();
+            pending().await
+        };
+        // Requests have deadlines of their own. Once none is left that counts, a peer that does not take what is
+        // there for it, or does not act on the goodbye, has as long as for any answer.
         tokio::select! {
             _ = connection => {}
             () = activity.quiet(limits.write_time) => {}
-            // New requests of a peer that does not hear the end are not waited for.
-            () = tokio::time::sleep(limits.request_time) => {}
+            () = last_call => {}
         }
     }
 }
