@@ -12,16 +12,17 @@
 //! idling between requests, and for a peer that does not read its answer. At the end it reads on for a
 //! moment, so that an answer given before the body was read is not lost to a reset.
 
+mod deadline;
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
+use crate::doors::server::guard::deadline::Deadline;
 use crate::rules::framing::{self, BodyLength, Flaw};
 use crate::words::limits::Limits;
 use crate::work::ingest::HeadNote;
@@ -59,14 +60,6 @@ enum Next {
     Chunked,
     /// Nothing that is let through.
     Nothing,
-}
-
-/// A moment after which waiting is given up.
-struct Deadline {
-    sleep: Pin<Box<Sleep>>,
-    is_set: bool,
-    /// How long a wait that is watched may take.
-    patience: Duration,
 }
 
 // === impl Notes ===
@@ -339,51 +332,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
                 this.poll_linger(context).map(Ok)
             }
         }
-    }
-}
-
-// === impl Deadline ===
-
-impl Deadline {
-    fn new(patience: Duration) -> Self {
-        Self {
-            patience,
-            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            is_set: false,
-        }
-    }
-
-    fn set(&mut self, from_now: Duration) {
-        self.sleep.as_mut().reset(Instant::now() + from_now);
-        self.is_set = true;
-    }
-
-    fn clear(&mut self) {
-        self.is_set = false;
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self.is_set {
-            true => self.sleep.as_mut().poll(context),
-            false => Poll::Pending,
-        }
-    }
-
-    /// Starts with the first write that has to wait, and ends with the first that has not.
-    fn watch<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.clear();
-            return polled;
-        }
-        if !self.is_set {
-            self.set(self.patience);
-        }
-        ready!(self.poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
