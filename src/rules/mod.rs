@@ -4,6 +4,7 @@
 //! secrets are read from files and the environment, at load.
 
 pub mod certificate;
+pub mod chunks;
 pub mod clean;
 pub mod client;
 pub mod config;

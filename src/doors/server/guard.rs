@@ -2,8 +2,8 @@
 //!
 //! It holds back each head until it is complete, has it checked by [`framing`], and lets hyper see only heads
 //! about which no two parsers differ. It counts the body of a request with a length, so that it knows where
-//! the next head begins; after a chunked body or a refused head nothing more is let through, and the
-//! connection ends with the answer.
+//! the next head begins; of a chunked body it has the lines checked by [`Chunks`]. After a chunked body or a
+//! refused head nothing more is let through, and the connection ends with the answer.
 //!
 //! A refused head is replaced by a harmless stand-in, and its [`HeadNote`] says why: so the refusal takes
 //! the same way as every answer, in order, with its outcome, its metric and its log line.
@@ -23,6 +23,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::doors::server::guard::deadline::Deadline;
+use crate::rules::chunks::Chunks;
 use crate::rules::framing::{self, BodyLength, Flaw};
 use crate::words::limits::Limits;
 use crate::work::ingest::HeadNote;
@@ -41,6 +42,8 @@ pub struct Guard<S> {
     /// How many of `waiting` may be passed on.
     cleared: usize,
     next: Next,
+    /// How far a chunked body is.
+    chunks: Chunks,
     /// Something of the next head came, be it an empty line before it.
     has_begun: bool,
     reading: Deadline,
@@ -58,6 +61,8 @@ enum Next {
     Body(u64),
     /// A chunked body; where it ends is for hyper to know.
     Chunked,
+    /// Something that no chunked body holds.
+    Broken,
     /// Nothing that is let through.
     Nothing,
 }
@@ -93,6 +98,7 @@ impl<S> Guard<S> {
             waiting: Vec::new(),
             cleared: 0,
             next: Next::Head,
+            chunks: Chunks::begin(),
             has_begun: false,
             reading,
             writing: Deadline::new(limits.write_time),
@@ -165,32 +171,22 @@ impl<S> Guard<S> {
         let of_body = match self.next {
             Next::Body(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
             Next::Chunked => usize::MAX,
-            Next::Head | Next::Nothing => 0,
+            Next::Head | Next::Broken | Next::Nothing => 0,
         };
         let bytes = self
             .cleared
             .saturating_add(of_body)
             .min(self.waiting.len())
             .min(into.remaining());
-        if bytes == 0 {
-            return false;
-        }
-        into.put_slice(&self.waiting[..bytes]);
-        self.waiting.drain(..bytes);
         let of_head = bytes.min(self.cleared);
         self.cleared -= of_head;
-        self.count_body(bytes - of_head);
-        true
-    }
-
-    fn count_body(&mut self, bytes: usize) {
-        if let Next::Body(left) = self.next {
-            let left = left.saturating_sub(bytes as u64);
-            self.next = match left {
-                0 => Next::Head,
-                left => Next::Body(left),
-            };
-        }
+        let bytes = of_head
+            + self
+                .next
+                .passes(&self.waiting[of_head..bytes], &mut self.chunks);
+        into.put_slice(&self.waiting[..bytes]);
+        self.waiting.drain(..bytes);
+        bytes > 0
     }
 }
 
@@ -215,15 +211,19 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     ) -> Poll<io::Result<()>> {
         let limit = match self.next {
             Next::Body(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
-            Next::Chunked | Next::Head | Next::Nothing => usize::MAX,
+            Next::Chunked | Next::Broken | Next::Head | Next::Nothing => usize::MAX,
         };
         let room = limit.min(into.remaining());
         let mut part = ReadBuf::new(into.initialize_unfilled_to(room));
         ready!(Pin::new(&mut self.socket).poll_read(context, &mut part))?;
         let read = part.filled().len();
-        into.advance(read);
-        self.count_body(read);
-        Poll::Ready(Ok(()))
+        let passed = self.next.passes(part.filled(), &mut self.chunks);
+        into.advance(passed);
+        match passed == 0 && read > 0 {
+            // No bytes would be the stream's end.
+            true => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            false => Poll::Ready(Ok(())),
+        }
     }
 
     /// Reads and drops what still arrives, within bounds.
@@ -259,6 +259,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             match this.next {
                 Next::Head => {}
                 Next::Body(_) | Next::Chunked => return this.poll_body(context, into),
+                // The same as a chunk that hyper itself cannot read.
+                Next::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 // Not the stream's end: hyper would take that for a sender that hung up, and drop the answer.
                 // The answer ends the connection, so nobody needs to be woken.
                 Next::Nothing => return Poll::Pending,
@@ -328,12 +330,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         match this.next {
             // Between requests nothing is unread.
             Next::Head if this.waiting.is_empty() => Poll::Ready(Ok(())),
-            Next::Head | Next::Body(_) | Next::Chunked | Next::Nothing => {
+            Next::Head | Next::Body(_) | Next::Chunked | Next::Broken | Next::Nothing => {
                 this.poll_linger(context).map(Ok)
             }
         }
     }
 }
 
+// === impl Next ===
+
+impl Next {
+    /// How many of these bytes of a body may be passed on; and then something else comes next.
+    fn passes(&mut self, bytes: &[u8], chunks: &mut Chunks) -> usize {
+        match *self {
+            Self::Body(left) => {
+                *self = match left.saturating_sub(bytes.len() as u64) {
+                    0 => Self::Head,
+                    left => Self::Body(left),
+                };
+                bytes.len()
+            }
+            Self::Chunked => {
+                let passed = chunks.check(bytes);
+                if passed < bytes.len() {
+                    *self = Self::Broken;
+                }
+                passed
+            }
+            Self::Head | Self::Broken | Self::Nothing => bytes.len(),
+        }
+    }
+}
+
 /// One read of a head; nearly every head with a small body fits.
 const READ_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests;
