@@ -64,6 +64,7 @@ fn message(kind: &Kind, bytes: usize) -> Message {
             uri: uri.parse().expect("a target"),
             headers,
             client: [127, 0, 0, 1].into(),
+            version: hyper::Version::HTTP_11,
             is_secure: false,
             received_at: NOW,
             request_id: "bench".into(),

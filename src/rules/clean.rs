@@ -13,7 +13,7 @@ use data_encoding::BASE64;
 use hyper::header::{
     CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT, VIA,
 };
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Uri, Version};
 
 use crate::rules::config::Route;
 use crate::words::identity::Key;
@@ -78,6 +78,7 @@ pub fn record(route: &Route, message: &Message, verdict: &Verdict, content: Key)
     record.delivery_id = verdict.identity.delivery_id.as_deref().map(str::to_owned);
     record.host = head.text(&HOST).map(str::to_owned);
     record.is_secure = head.is_secure;
+    record.http = head.version;
     record
 }
 
@@ -177,7 +178,13 @@ fn tell_way(headers: &mut HeaderMap, record: &Record) {
     insert(headers, FORWARDED, &forwarded);
     insert(headers, X_FORWARDED_FOR, &client);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-    headers.insert(VIA, HeaderValue::from_static("1.1 passgate"));
+    // The protocol as received (RFC 9110, 7.6.3), which is not the one that the app is spoken to in.
+    let via = match record.http {
+        Version::HTTP_10 => "1.0 passgate",
+        Version::HTTP_2 => "2.0 passgate",
+        _ => "1.1 passgate",
+    };
+    headers.insert(VIA, HeaderValue::from_static(via));
 }
 
 /// Standard Webhooks 1.0.0: `v1` is HMAC-SHA256 over `{id}.{timestamp}.{body}`. A GET has an empty body,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Uri};
+use hyper::{Method, Uri, Version};
 
 use crate::words::time::Timestamp;
 
@@ -23,6 +23,8 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Who is calling, after trusted proxies were asked.
     pub client: IpAddr,
+    /// The version of HTTP that it came by.
+    pub version: Version,
     /// Whether it came over TLS.
     pub is_secure: bool,
     /// When the head was complete.

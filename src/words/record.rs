@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use hyper::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::words::identity::Key;
@@ -43,6 +44,9 @@ pub struct Record {
     /// Whether it came over TLS. The version of the stored form says so.
     #[serde(skip)]
     pub is_secure: bool,
+    /// The version of HTTP that it came by: 1.0, 1.1 or 2. The version of the stored form says so.
+    #[serde(skip)]
+    pub http: Version,
 }
 
 /// What a record is made of besides its public fields.
@@ -60,11 +64,15 @@ pub struct Stamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// The version of what came in plain text.
-const VERSION: u8 = 1;
-
-/// The version of what came over TLS; it is otherwise the same.
-const VERSION_SECURE: u8 = 2;
+/// The versions of the stored form. They differ in nothing but the way that the event came.
+const VERSIONS: [(u8, Version, bool); 6] = [
+    (1, Version::HTTP_11, false),
+    (2, Version::HTTP_11, true),
+    (3, Version::HTTP_10, false),
+    (4, Version::HTTP_10, true),
+    (5, Version::HTTP_2, false),
+    (6, Version::HTTP_2, true),
+];
 
 // === impl Record ===
 
@@ -87,6 +95,7 @@ impl Record {
             host: None,
             received_ms: stamp.received_at.as_millis(),
             is_secure: false,
+            http: Version::HTTP_11,
         }
     }
 
@@ -112,11 +121,11 @@ impl Record {
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
+        let way = VERSIONS
+            .iter()
+            .find(|&&(_, http, is_secure)| (http, is_secure) == (self.http, self.is_secure));
+        let version = way.map_or(1, |&(version, _, _)| version);
         // Only a sequence of unknown length could fail, and there is none.
-        let version = match self.is_secure {
-            true => VERSION_SECURE,
-            false => VERSION,
-        };
         postcard::to_extend(self, vec![version]).unwrap_or_default()
     }
 
@@ -125,14 +134,15 @@ impl Record {
     /// # Errors
     /// [`Unreadable`], whatever the bytes are.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let (is_secure, rest) = match bytes.split_first() {
-            Some((&VERSION, rest)) => (false, rest),
-            Some((&VERSION_SECURE, rest)) => (true, rest),
-            Some(_) | None => return Err(Unreadable),
-        };
+        let (version, rest) = bytes.split_first().ok_or(Unreadable)?;
+        let &(_, http, is_secure) = VERSIONS
+            .iter()
+            .find(|(known, _, _)| known == version)
+            .ok_or(Unreadable)?;
         let record: Self = postcard::from_bytes(rest).map_err(|_| Unreadable)?;
         Ok(Self {
             is_secure,
+            http,
             ..record
         })
     }
@@ -149,7 +159,7 @@ mod tests {
         fn what_is_stored_reads_back(
             query in ".{0,20}", value in proptest::collection::vec(any::<u8>(), 0..30),
             subject in proptest::option::of(".{0,20}"), time in proptest::option::of(-9_000_000_000i64..9_000_000_000),
-            content in any::<[u8; 16]>(), is_secure in any::<bool>(),
+            content in any::<[u8; 16]>(), (_, http, is_secure) in proptest::sample::select(&VERSIONS[..]),
         ) {
             let stamp = Stamp {
                 content: Key::from_bytes(content),
@@ -161,6 +171,7 @@ mod tests {
             record.headers.push(("x".to_owned(), value));
             record.subject = subject;
             record.is_secure = is_secure;
+            record.http = http;
             prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
         }
 
@@ -178,7 +189,7 @@ mod tests {
             received_at: Timestamp::from_secs(0),
         };
         let mut bytes = Record::new("p", stamp, Assurance::None, [0, 0, 0, 0].into()).encode();
-        bytes[0] = VERSION_SECURE + 1;
+        bytes[0] = 7;
         assert_eq!(Record::decode(&bytes), Err(Unreadable));
     }
 }

@@ -143,6 +143,7 @@ impl Gate {
             uri: parts.uri,
             headers: parts.headers,
             received_at: self.clock.now(),
+            version: parts.version,
             is_secure: note.is_secure,
             request_id: format!("{:032x}", fastrand::u128(..)).into(),
         });

@@ -191,6 +191,9 @@ async fn an_old_version_has_a_length_and_no_chunks() {
     check_refused(&gate, &[411], 2, &format!("{old}\n@BODY@")).await;
     check_refused(&gate, &[411], 3, &format!("{OPEN}\n@BODY@")).await;
     check_forwarded(&gate, 4, &format!("{old}Content-Length: @LEN@\n\n@BODY@")).await;
+    let ways = gate.app.requests().into_iter();
+    let old_ways = ways.filter(|request| request.header("via") == Some("1.0 passgate"));
+    assert_eq!(old_ways.count(), 1);
     check_nothing_hidden(gate).await;
 }
 

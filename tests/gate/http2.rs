@@ -129,6 +129,9 @@ async fn an_event_takes_the_same_way_as_over_http_1() {
     ] {
         assert_eq!(two.header(name), one.header(name), "{name}");
     }
+    // But each tells its own way.
+    assert_eq!(two.header("via"), Some("2.0 passgate"));
+    assert_eq!(one.header("via"), Some("1.1 passgate"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Uri};
+use hyper::{Method, Uri, Version};
 use zeroize::Zeroizing;
 
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder, find};
@@ -166,6 +166,7 @@ fn message(method: Method, target: &str, headers: HeaderMap, body: &[u8]) -> Mes
             uri: target.parse().unwrap(),
             headers,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            version: Version::HTTP_11,
             is_secure: false,
             received_at: now(),
             request_id: "test".into(),

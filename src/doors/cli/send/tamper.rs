@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use hyper::Version;
 use hyper::header::{HeaderMap, HeaderValue};
 
 use crate::rules::provider::{Kind, Provider, Sample};
@@ -112,6 +113,7 @@ fn message(sample: &Sample, now: Timestamp) -> Option<Message> {
             uri: uri.parse().ok()?,
             headers,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            version: Version::HTTP_11,
             is_secure: false,
             received_at: now,
             request_id: "tamper".into(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Uri};
+use hyper::{Method, Uri, Version};
 
 use crate::doors::cli::terminal::{complain, complain_all, say};
 use crate::doors::cli::verify::captured::Captured;
@@ -195,6 +195,7 @@ fn message(captured: Captured, now: Timestamp) -> Message {
             uri: captured.uri,
             headers: captured.headers,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            version: Version::HTTP_11,
             is_secure: false,
             received_at: now,
             request_id: "verify".into(),
