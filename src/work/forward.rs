@@ -59,7 +59,7 @@ pub enum Attempted {
     Answered(AppAnswer),
     /// There was no connection, or what came over it was no whole answer.
     Broken(String),
-    /// Nothing whole came within the route's `timeout`. The app may have acted all the same.
+    /// Nothing whole came within the attempt's time. The app may have acted all the same.
     TimedOut,
 }
 
@@ -127,8 +127,13 @@ impl Forwarder {
         self.has_tls
     }
 
-    /// Makes one attempt within the route's `timeout`.
-    pub async fn attempt(&self, event: &Event<Clean>, attempt: Attempt) -> Attempted {
+    /// Makes one attempt that takes no longer than `limit`, which is at most the route's `timeout`.
+    pub async fn attempt(
+        &self,
+        event: &Event<Clean>,
+        attempt: Attempt,
+        limit: Duration,
+    ) -> Attempted {
         let request = event.request(attempt).map(Full::new);
         let exchange = async {
             let response = self
@@ -138,7 +143,7 @@ impl Forwarder {
                 .map_err(|error| reason(&error))?;
             AppAnswer::read(response, attempt.at).await
         };
-        match tokio::time::timeout(event.route().timeout, exchange).await {
+        match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => Attempted::Answered(answer),
             Ok(Err(reason)) => Attempted::Broken(reason),
             Err(_) => Attempted::TimedOut,

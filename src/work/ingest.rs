@@ -93,6 +93,8 @@ pub struct Trace {
     pub event: Option<EventFields>,
     /// The event, where the app took it and the store keeps no copy.
     pub passed: Option<Passed>,
+    /// The answer is due by then.
+    pub until: Instant,
     started: StdInstant,
     body_bytes: usize,
     closes: bool,
@@ -102,7 +104,6 @@ pub struct Trace {
 struct Admitted {
     event: Event<Verified>,
     route: Arc<Route>,
-    until: Instant,
     /// The body's share of the memory budget.
     _share: Option<OwnedSemaphorePermit>,
 }
@@ -151,6 +152,7 @@ impl Gate {
             route: snapshot.routes.find(&head).cloned(),
             snapshot,
             head,
+            until: Instant::now() + self.limits.request_time,
             started: StdInstant::now(),
             body_bytes: 0,
             event: None,
@@ -182,7 +184,6 @@ impl Gate {
         note: HeadNote,
     ) -> Result<Admitted, Ending> {
         let head = Arc::clone(&trace.head);
-        let until = Instant::now() + self.limits.request_time;
         if let Some(flaw) = note.flaw {
             let outcome = flaw
                 .malformed()
@@ -226,7 +227,6 @@ impl Gate {
         Ok(Admitted {
             event,
             route,
-            until,
             _share: share,
         })
     }
@@ -282,11 +282,10 @@ impl Gate {
         let Admitted {
             event,
             route,
-            until,
             _share,
         } = admitted;
         let patience = Patience {
-            until,
+            until: trace.until,
             work: route.config.timeout + self.limits.store_time,
         };
         let is_test = event.verdict().is_test;

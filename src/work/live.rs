@@ -7,10 +7,11 @@
 //! settled.
 
 use std::sync::Arc;
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant};
 
 use hyper::StatusCode;
 use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::event::{Buried, Clean, Event, Storable};
@@ -40,6 +41,8 @@ struct Resources<'a> {
 enum NotNow {
     /// The app is away.
     Breaker,
+    /// Too little is left of the time for the whole request.
+    Time,
     /// Too many attempts at one time.
     Places,
     /// The route's quota is used up.
@@ -88,15 +91,15 @@ impl Gate {
         event: Event<Clean>,
         claim: Claim,
     ) -> Ending {
-        let resources = match self.take_resources(route, Pass::Free) {
+        let resources = match self.take_resources(trace, route, Pass::Free) {
             Ok(resources) => resources,
             Err(NotNow::Quota) => {
                 let mut ending = Ending::of(Outcome::RateLimited);
                 ending.retry_after = route.quota.as_ref().map(|quota| quota.standing().next_in);
                 return ending;
             }
-            Err(NotNow::Places | NotNow::Breaker) => {
-                return Ending::of(Outcome::Overloaded).because("too many attempts at one time");
+            Err(why @ (NotNow::Places | NotNow::Breaker | NotNow::Time)) => {
+                return Ending::of(Outcome::Overloaded).because(why.label());
             }
         };
         let (attempted, record) = self.attempt(trace, route, &event).await;
@@ -122,7 +125,7 @@ impl Gate {
         let pass = route
             .breaker
             .ask(self.clock.elapsed(), route.probe_patience(), 0);
-        let resources = match self.take_resources(route, pass) {
+        let resources = match self.take_resources(trace, route, pass) {
             Ok(resources) => resources,
             Err(why) => {
                 let ending = self
@@ -287,7 +290,12 @@ impl Gate {
         }
     }
 
-    fn take_resources<'a>(&self, route: &'a Route, pass: Pass) -> Result<Resources<'a>, NotNow> {
+    fn take_resources<'a>(
+        &self,
+        trace: &Trace,
+        route: &'a Route,
+        pass: Pass,
+    ) -> Result<Resources<'a>, NotNow> {
         if matches!(pass, Pass::Not(_)) {
             return Err(NotNow::Breaker);
         }
@@ -297,6 +305,9 @@ impl Gate {
             }
             why
         };
+        if self.attempt_time(trace, route).is_zero() {
+            return Err(give_back(NotNow::Time));
+        }
         let live = route
             .live
             .try_acquire()
@@ -305,6 +316,14 @@ impl Gate {
             Some(quota) if !quota.take() => Err(give_back(NotNow::Quota)),
             Some(_) | None => Ok(Resources { pass, _live: live }),
         }
+    }
+
+    /// How long the first attempt may take: the route's `timeout`, but of the time for the whole request as much
+    /// is left as storing takes, whatever went before.
+    fn attempt_time(&self, trace: &Trace, route: &Route) -> Duration {
+        let left = trace.until.saturating_duration_since(Instant::now());
+        let left = left.saturating_sub(self.limits.store_time);
+        route.config.timeout.min(left)
     }
 
     /// The first attempt, and what is kept of it.
@@ -321,7 +340,9 @@ impl Gate {
             at,
             is_replay: false,
         };
-        let attempted = trace.snapshot.forwarder.attempt(event, attempt).await;
+        let limit = self.attempt_time(trace, route);
+        let forwarder = &trace.snapshot.forwarder;
+        let attempted = forwarder.attempt(event, attempt, limit).await;
         let took = started.elapsed();
         self.note_attempt(route, &attempted, took);
         if let Some(fields) = &mut trace.event {
@@ -338,6 +359,7 @@ impl NotNow {
     const fn label(&self) -> &'static str {
         match self {
             Self::Breaker => "the app is away",
+            Self::Time => "no time left for an attempt",
             Self::Places => "too many attempts at one time",
             Self::Quota => "the route's quota is used up",
         }

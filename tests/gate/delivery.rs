@@ -1,6 +1,6 @@
 //! Events that outlive an app's absence: spilled, queued, tried again, ordered, buried, bounded.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -39,6 +39,37 @@ async fn time_passes_until(gate: &Gate, count: usize) {
 
 fn event(n: u64) -> Request {
     Request::walletwerk(card_event(n), &format!("d{n}"))
+}
+
+#[tokio::test]
+async fn an_attempt_takes_no_longer_than_the_whole_request_has() {
+    for (mode, outcome) in [("spill", "spilled"), ("inline", "upstream_timeout")] {
+        let (app, _open) = App::held(200).await;
+        let more = format!("delivery = \"{mode}\"\ntimeout = \"12s\"");
+        let gate = Setup::walletwerk(app, &more)
+            .within(|limits| {
+                limits.request_time = Duration::from_secs(4);
+                limits.store_time = Duration::from_secs(2);
+            })
+            .start()
+            .await;
+        let began = Instant::now();
+        assert_eq!(gate.send(&event(1)).await.outcome(), outcome);
+        assert!(began.elapsed() < Duration::from_secs(10), "{mode}");
+        assert_eq!(gate.app.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn without_time_for_an_attempt_none_is_made() {
+    for (mode, outcome) in [("spill", "queued"), ("inline", "overloaded")] {
+        let (app, _open) = App::held(200).await;
+        let gate = Setup::walletwerk(app, &format!("delivery = \"{mode}\""))
+            .within(|limits| limits.request_time = limits.store_time)
+            .start()
+            .await;
+        assert_eq!(gate.send(&event(1)).await.outcome(), outcome);
+    }
 }
 
 #[tokio::test]

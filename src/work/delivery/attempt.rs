@@ -77,7 +77,9 @@ impl Delivery {
             is_replay: info.replayed_at.is_some(),
         };
         let forwarder = self.gate.snapshot.load().forwarder.clone();
-        let attempted = forwarder.attempt(&event, attempt).await;
+        let attempted = forwarder
+            .attempt(&event, attempt, event.route().timeout)
+            .await;
         let took = started.elapsed();
         drop(place);
         self.route.wake.notify_one();
