@@ -15,12 +15,13 @@ mod attempt;
 mod burial;
 mod hurry;
 mod outage;
+mod places;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{Id, JoinSet};
 
 use crate::keepers::breaker::Pass;
@@ -32,6 +33,7 @@ use crate::work::delivery::attempt::{Delivery, Left};
 use crate::work::delivery::burial::Burial;
 use crate::work::delivery::hurry::Hurry;
 use crate::work::delivery::outage::Probes;
+use crate::work::delivery::places::Places;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
@@ -45,7 +47,7 @@ const NAP_MIN: Duration = Duration::from_millis(1);
 pub struct Worker {
     gate: Arc<Gate>,
     route: Arc<Route>,
-    places: Arc<Semaphore>,
+    places: Places,
     tasks: JoinSet<Left>,
     started: HashMap<Id, Started>,
     /// Jobs that were read ahead, in order.
@@ -69,12 +71,11 @@ struct Started {
 impl Worker {
     /// A worker for `route`.
     pub fn new(gate: Arc<Gate>, route: Arc<Route>) -> Self {
-        let places = route.config.queue.max_in_flight;
         Self {
             closings: route.breaker.closings(),
             gate,
+            places: Places::new(route.config.queue.max_in_flight),
             route,
-            places: Arc::new(Semaphore::new(places)),
             tasks: JoinSet::new(),
             started: HashMap::new(),
             ready: VecDeque::new(),
@@ -119,11 +120,7 @@ impl Worker {
             return true;
         }
         let before = std::mem::replace(&mut self.route, Arc::clone(route));
-        let places = route.config.queue.max_in_flight;
-        if places != before.config.queue.max_in_flight {
-            // Those that are taken are given back to the ones before.
-            self.places = Arc::new(Semaphore::new(places));
-        }
+        self.places.resize(route.config.queue.max_in_flight);
         if !Arc::ptr_eq(&route.breaker, &before.breaker) {
             // Another app: what the one before was away for may be due at this one.
             self.closings = route.breaker.closings();
@@ -140,7 +137,7 @@ impl Worker {
             self.burial.go_on(&self.gate, &self.route);
         }
         loop {
-            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let Some(place) = self.places.take() else {
                 return NAP_MAX;
             };
             if self.route.busy.count() >= self.busy_max() {
