@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::doors::cli::opening::{NotOpened, Opening};
 use crate::doors::cli::terminal::{complain, complain_all};
@@ -248,23 +249,22 @@ impl Signals {
     /// Until then SIGHUP does what `hangup` says, or nothing; it never ends anything, so that a closed terminal
     /// does not either.
     async fn told_to_stop(&mut self, hangup: Option<Hangup>) {
+        let (asked, asks) = mpsc::channel(1);
+        if let Some(hangup) = hangup {
+            // A signal to stop does not wait for it.
+            tokio::spawn(follow(asks, async move || hangup.reload().await));
+        }
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    if let Some(hangup) = hangup.clone() {
-                        // A signal to stop does not wait for it.
-                        tokio::spawn(hangup.follow());
-                    }
-                }
+                _ = self.hangup.recv() => ask(&asked),
             }
         }
     }
 }
 
 /// What SIGHUP does: it has the configuration read anew.
-#[derive(Clone)]
 struct Hangup {
     reloader: Arc<Reloader>,
     notifier: Notifier,
@@ -272,10 +272,56 @@ struct Hangup {
 }
 
 impl Hangup {
-    async fn follow(self) {
+    async fn reload(&self) {
         self.notifier.reloading();
         // What comes of it stands in the log.
         let _ = self.reloader.reload().await;
         self.notifier.ready(&self.status);
+    }
+}
+
+/// Asks for something to be done, unless it is asked for already.
+fn ask(asked: &mpsc::Sender<()>) {
+    // It is full then, or nobody does it.
+    let _ = asked.try_send(());
+}
+
+/// Does something whenever it is asked for, until nobody can ask any more. However often that happens while it is
+/// being done, it is done once more afterwards, with what is there then.
+async fn follow(mut asks: mpsc::Receiver<()>, done: impl AsyncFn()) {
+    while asks.recv().await.is_some() {
+        done().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn however_often_it_is_asked_for_meanwhile_it_is_done_once_more_and_no_asking_is_lost() {
+        let (asked, asks) = mpsc::channel(1);
+        let (begun, may_end) = (AtomicU32::new(0), Semaphore::new(0));
+        let following = follow(asks, async || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            may_end.acquire().await.unwrap().forget();
+        });
+        let asking = async {
+            ask(&asked);
+            while begun.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..10 {
+                ask(&asked);
+            }
+            may_end.add_permits(100);
+            drop(asked);
+        };
+        tokio::join!(following, asking);
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
     }
 }
