@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -25,6 +26,9 @@ use crate::work::snapshot::{NotWorking, Snapshot};
 /// How often the files are looked at. Two looks must agree, so that a file is not read while it is written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A reload that the store failed is made again after so many looks, until one ends otherwise.
+const REPEAT_LOOKS: u32 = 5;
+
 /// Nobody wrote the files for so long when they are read, and so often that is waited for.
 const STILL_FOR: Duration = Duration::from_millis(50);
 const STILL_LOOKS_MAX: usize = 40;
@@ -41,6 +45,9 @@ pub struct Reloader {
     token: Arc<ArcSwapOption<Presented>>,
     /// One at a time.
     turn: Mutex<()>,
+    /// The store failed the last one. Shelves may have the terms of the new configuration already, which is what
+    /// the operator asked for, but nothing else of it is in force.
+    is_half_done: AtomicBool,
 }
 
 /// What a running gateway keeps until it is started again: keys, and what they said.
@@ -89,6 +96,7 @@ impl Reloader {
             limits: gate_limits,
             token,
             turn: Mutex::new(()),
+            is_half_done: AtomicBool::new(false),
         }
     }
 
@@ -100,16 +108,22 @@ impl Reloader {
     pub async fn reload(&self) -> Result<Reloaded, NotReloaded> {
         let _turn = self.turn.lock().await;
         let reloaded = self.read_and_replace().await;
+        let is_half_done = matches!(
+            &reloaded,
+            Err(NotReloaded::NotWorking(NotWorking::Store(_)))
+        );
+        self.is_half_done.store(is_half_done, Ordering::Relaxed);
         self.tell(&reloaded);
         reloaded
     }
 
-    /// Reads it anew whenever its files changed, until told to stop.
+    /// Reads it anew whenever its files changed, and again where the store failed that, until told to stop.
     pub async fn watch(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let Some(source) = self.source.clone() else {
             return;
         };
         let mut before: Option<Marks> = None;
+        let mut looks = 0;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -121,10 +135,15 @@ impl Reloader {
                 (now != looking.marks_read()).then_some(now)
             });
             let changed = looked.await.unwrap_or(None);
-            if changed.is_some() && changed == before {
+            looks = match self.is_half_done.load(Ordering::Relaxed) {
+                true => looks + 1,
+                false => 0,
+            };
+            if looks == REPEAT_LOOKS || (changed.is_some() && changed == before) {
                 // It tells of its end itself.
                 let _ = self.reload().await;
                 before = None;
+                looks = 0;
             } else {
                 before = changed;
             }

@@ -45,7 +45,8 @@ impl Snapshot {
     /// Puts a configuration to work, after an `earlier` one if there is one. It may wait for the disk.
     ///
     /// # Errors
-    /// Why that cannot be done; then nothing has changed but perhaps the terms of shelves.
+    /// Why that cannot be done. Then nothing has changed but perhaps, if the store failed on the way, the terms of
+    /// some shelves: they are what the configuration says, and making it again sets the rest.
     pub fn new(
         config: Config,
         ground: &Ground,

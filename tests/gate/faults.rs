@@ -385,3 +385,58 @@ async fn on_a_disk_that_others_filled_events_are_delivered_and_settled_all_the_s
     drop(sender);
     drop(gate.retire().await);
 }
+
+/// A reload whose store fails after so many writes, and what becomes of it without anybody's doing.
+async fn reload_that_fails_after(writes: u64) {
+    let (disk, clock) = (Disk::default(), Arc::new(HandClock::new()));
+    let folder = tempfile::tempdir().unwrap();
+    let (file, app) = (folder.path().join("config.toml"), App::willing().await);
+    let address = app.address;
+    let says = |remember: &str, names: &[&str]| {
+        let mut text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nremember = \"{remember}\"\n"
+        );
+        for name in names {
+            text += &format!(
+                "[[route]]\nname = \"{name}\"\nprovider = \"walletwerk\"\nsecrets = [\"env:WALLETWERK_SECRET\"]\nupstream = \"http://{}/\"\n",
+                address
+            );
+        }
+        std::fs::write(&file, text).unwrap();
+    };
+    says("30d", &["one"]);
+    let gate = Setup::from_file(app, &file)
+        .over(store_on(&disk, &clock), clock.clone())
+        .start()
+        .await;
+    disk.fail(Fault {
+        kind: Kind::Write,
+        after: writes,
+        for_ever: true,
+        how: How::Error,
+    });
+    says("20d", &["one", "two", "three"]);
+    let answer = gate.admin_post("reload", None).await;
+    assert_ne!(answer.status, 200, "{writes}");
+    assert!(disk.fault_met());
+    let to_three = Request {
+        line: "POST /webhooks/three HTTP/1.1".to_owned(),
+        ..event(3)
+    };
+    assert_eq!(gate.send(&to_three).await.status, 404);
+    disk.heal();
+    let began = Instant::now();
+    while gate.send(&to_three).await.status == 404 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{writes}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reload_that_the_store_failed_is_made_again_by_itself() {
+    tokio::join!(
+        reload_that_fails_after(0),
+        reload_that_fails_after(6),
+        reload_that_fails_after(12),
+    );
+}
