@@ -534,6 +534,34 @@ async fn floods_end_their_connection_and_harm_no_other() {
 }
 
 #[tokio::test]
+async fn a_flood_of_what_asks_nothing_ends_its_connection_with_a_request_open_or_without() {
+    let (gate, _certificates) = willing().await;
+    let mut other = connect(&gate).await;
+    for is_open in [false, true] {
+        for (what, one) in [
+            ("pings", frame(PING, 0, 0, &[0; 8])),
+            ("settings", frame(SETTINGS, 0, 0, &[])),
+            ("priorities", frame(2, 0, 1, &[0, 0, 0, 3, 16])),
+            ("windows", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+            ("unknown frames", frame(0x42, 0, 0, &[])),
+        ] {
+            let mut frames = Frames::open(gate.address).await;
+            if is_open {
+                let head = block(&good_fields(1));
+                frames.send(HEADERS, END_HEADERS, 1, &head).await;
+            }
+            let many = one.repeat(1_000);
+            let flood = async { while frames.write(&many).await {} };
+            tokio::time::timeout(Duration::from_secs(20), flood)
+                .await
+                .unwrap_or_else(|_| panic!("{what} are taken for ever"));
+            assert_eq!(deliver(&mut other, 1).await, 200, "{what}");
+        }
+    }
+    gate.reached(CONNECTIONS, 1.0).await;
+}
+
+#[tokio::test]
 async fn pings_settings_and_empty_data_are_answered_at_the_peers_pace() {
     let (gate, _certificates) = willing().await;
     let mut other = connect(&gate).await;

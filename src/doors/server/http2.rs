@@ -1,7 +1,10 @@
 //! A connection that speaks HTTP/2, from its preface to its end.
 //!
 //! Its requests run side by side, within bounds, and take the same way as those of HTTP/1. What has no deadline in
-//! the library has one here: the first request, idling, the connection's age, and its end.
+//! the library has one here: the first request, idling, the connection's age, and its end; and what asks nothing is
+//! rationed.
+
+mod ration;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -21,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::doors::server::activity::Activity;
 use crate::doors::server::caller::Caller;
+use crate::doors::server::http2::ration::Rationed;
 use crate::rules::client::ClientKey;
 use crate::rules::decoded;
 use crate::rules::framing::BodyLength;
@@ -69,7 +73,7 @@ where
         .max_header_list_size(u32::try_from(limits.head.bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_TIME);
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let connection = builder.serve_connection(TokioIo::new(Rationed::new(socket)), service);
     tokio::pin!(connection);
     let is_done = tokio::select! {
         _ = connection.as_mut() => true,
