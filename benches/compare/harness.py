@@ -3,7 +3,7 @@
 The gateway and all that belongs to it runs on one core (GATE_CORE), the sender and the app on another
 (LOAD_CORE). Every wait has an end, and every process is killed when the script ends, however it ends.
 """
-import atexit, base64, ctypes, hashlib, hmac, http.client, json, os, re, shutil, signal, socket, subprocess, sys, time
+import argparse, atexit, base64, ctypes, hashlib, hmac, http.client, json, os, re, shutil, signal, socket, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
@@ -18,11 +18,23 @@ libc = ctypes.CDLL(None)
 
 # Building
 
-def build(*targets):
-    """Builds the gateway and the load generator as they are released, and `targets` (more of cargo's words)."""
-    cargo = ["cargo", "build", "--release", "--locked", "--quiet"]
-    subprocess.run(cargo + ["--bins", *targets], cwd=PROJECT, check=True)
-    subprocess.run(cargo + ["--target-dir", TARGET + "/load"], cwd=HERE + "/load", check=True)
+CARGO = ["cargo", "build", "--release", "--locked", "--quiet"]
+
+
+def build():
+    """Builds the gateway and the load generator as they are released."""
+    if "PASSGATE" not in os.environ:
+        subprocess.run(CARGO + ["--bins"], cwd=PROJECT, check=True)
+    subprocess.run(CARGO + ["--target-dir", TARGET + "/load"], cwd=HERE + "/load", check=True)
+
+
+def build_bench(name):
+    """Builds a bench of the project; the path of its program."""
+    said = subprocess.run(CARGO + ["--bench", name, "--message-format", "json"], cwd=PROJECT, check=True, stdout=subprocess.PIPE)
+    for message in map(json.loads, said.stdout.splitlines()):
+        if message.get("executable") and message["target"]["name"] == name:
+            return message["executable"]
+    raise RuntimeError(f"cargo names no program for {name}")
 
 
 def passgate():
@@ -223,6 +235,20 @@ def send(port, body, delivery_id, path=PATH):
                                           "X-WalletWerk-Delivery-ID": delivery_id})[0]
 
 
+def is_ready(admin):
+    try:
+        return ask("GET", admin, "/readyz")[0] == 200
+    except OSError:
+        return False
+
+
+def metric(admin, name, labels=""):
+    """The sum of a metric over its labels, those that hold `labels` in them."""
+    lines = ask("GET", admin, "/metrics")[2].decode().splitlines()
+    found = [float(line.rsplit(" ", 1)[1]) for line in lines if re.match(name + "[{ ]", line) and labels in line]
+    return sum(found)
+
+
 class App(Server):
     """The app behind the gateway."""
 
@@ -300,6 +326,15 @@ class Goals:
         if file:
             with open(file, "w") as f:
                 json.dump({"machine": machine(), "goals": self.rows}, f, indent=1)
+
+
+def arguments(doc, **knobs):
+    """The command line of a script: `knobs` are its numbers with their defaults and what they mean."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, (default, meaning) in knobs.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{meaning} ({default:,})")
+    parser.add_argument("--json", metavar="FILE", help="keeps the figures")
+    return parser.parse_args()
 
 
 def machine():

@@ -61,15 +61,15 @@ def _caddy(run, port, app):
                    {"XDG_DATA_HOME": run, "XDG_CONFIG_HOME": run}).wait_for(port)]
 
 
-def start_passgate(run, port, app, route='delivery = "inline"', admin=None):
-    """The gateway, its store in `run`; `route`: further lines of its route."""
+def passgate_server(run, port, app, route='delivery = "inline"', admin=None, more=""):
+    """The gateway as it starts, its store in `run`; `route`: further lines of its route; `more`: of the file."""
     file = _file("passgate.toml", run, LISTEN=f"127.0.0.1:{port}", ADMIN=f"127.0.0.1:{admin or free_ports(1)[0]}",
-                 APP=f"127.0.0.1:{app}", ROUTE=route)
-    return [Server([passgate(), "run", "--config", file], GATE_CORE, run, {"SECRET": SECRET}).wait_for(port)]
+                 APP=f"127.0.0.1:{app}", ROUTE=route, MORE=more)
+    return Server([passgate(), "run", "--config", file], GATE_CORE, run, {"SECRET": SECRET})
 
 
 def _passgate(route):
-    return lambda run, port, app: start_passgate(run, port, app, route)
+    return lambda run, port, app: [passgate_server(run, port, app, route).wait_for(port)]
 
 
 PEERS = {
