@@ -83,16 +83,22 @@ impl Events {
         out.extend_from_slice(&self.body);
     }
 
-    /// Which event the `n`th request carries.
     fn id(&self, n: u64) -> u64 {
-        let half = n / 2;
         match self.repeats {
+            true => repeating(n),
             false => n,
-            true if n % 2 == 1 && half > REPEATED_AFTER => half - REPEATED_AFTER,
-            // Before there are so many to repeat, an event of its own, beyond all others.
-            true if n % 2 == 1 => half + 500_000_000_000,
-            true => half,
         }
+    }
+}
+
+/// Which event the `n`th request carries where every second one repeats one.
+fn repeating(n: u64) -> u64 {
+    let half = n / 2;
+    match n % 2 == 1 {
+        true if half > REPEATED_AFTER => half - REPEATED_AFTER,
+        // Before there are so many to repeat, an event of its own, beyond all others.
+        true => half + 500_000_000_000,
+        false => half,
     }
 }
 
@@ -108,5 +114,41 @@ fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)]);
         out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_second_request_repeats_an_event_of_500_events_before() {
+        let mut sent = HashSet::new();
+        for n in 1..10_000 {
+            let is_new = sent.insert(repeating(n));
+            let repeats = n % 2 == 1 && n / 2 > REPEATED_AFTER;
+            assert_eq!(is_new, !repeats, "{n}");
+            if repeats {
+                assert_eq!(repeating(n - 1) - repeating(n), REPEATED_AFTER);
+            }
+        }
+    }
+
+    #[test]
+    fn the_body_is_signed_as_it_is_sent() {
+        // RFC 4231, test case 2.
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"Jefe").expect("any key");
+        mac.update(b"what do ya want for nothing?");
+        let mut text = Vec::new();
+        hex(&mac.finalize().into_bytes(), &mut text);
+        assert_eq!(
+            text,
+            b"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        let mut place = *b"card_000000";
+        digits(&mut place[5..], 1_234_567);
+        assert_eq!(&place, b"card_234567");
     }
 }

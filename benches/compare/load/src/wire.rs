@@ -52,3 +52,29 @@ pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
         .windows(needle.len())
         .position(|window| window == needle)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_ends_where_its_length_says() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 3\r\n\r\nabcHTTP/1.1";
+        for short in 0..41 {
+            assert!(
+                frame(&bytes[..short]).is_ok_and(|framed| framed.is_none()),
+                "{short}"
+            );
+        }
+        let framed = frame(bytes).ok().flatten();
+        assert!(framed.is_some_and(|framed| framed.body == 38 && framed.end == 41));
+        assert_eq!(status(bytes), 200);
+    }
+
+    #[test]
+    fn a_message_without_a_length_is_a_mistake() {
+        assert!(frame(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+        assert!(frame(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(frame(b"GET / HTTP/1.1\r\n\r\n").is_ok_and(|framed| framed.is_some()));
+    }
+}
