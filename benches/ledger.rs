@@ -15,7 +15,7 @@ use passgate::keepers::store::{Keep, Probe, ShelfId, Store};
 use passgate::words::identity::{Key, Keys};
 use passgate::words::time::{Clock, SystemClock};
 
-/// How many keys are remembered while it is measured.
+/// How many keys are remembered while it is measured; LEDGER_HELD=100000,10000000 says otherwise.
 const HELD: [u64; 2] = [10_000, 1_000_000];
 const BATCHES: [u64; 2] = [1, 64];
 const KEEP: Keep = Keep {
@@ -57,8 +57,16 @@ fn settle(store: &Embedded, shelf: ShelfId, clock: &SystemClock, numbers: std::o
     }
 }
 
+fn held() -> Vec<u64> {
+    let Ok(given) = std::env::var("LEDGER_HELD") else {
+        return HELD.to_vec();
+    };
+    let numbers = given.split(',').map(|number| number.parse());
+    numbers.collect::<Result<_, _>>().expect("numbers")
+}
+
 fn ledger(criterion: &mut Criterion) {
-    for held in HELD {
+    for held in held() {
         let directory = tempfile::tempdir().expect("there is a disk");
         let clock = Arc::new(SystemClock::new());
         let (store, shelf) = open(&directory.path().join("store"), &clock);
