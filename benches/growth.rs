@@ -27,6 +27,8 @@ const STEPS: u32 = 20;
 const EVENTS: u64 = 20_000;
 /// So many are settled before their answers are waited for.
 const BATCH: u64 = 16_000;
+/// Keys of a run when a store is filled.
+const FILL_KEYS: usize = 2_000_000;
 const KEEP: Keep = Keep {
     remember: WINDOW,
     max_keys: None,
@@ -59,13 +61,13 @@ impl Clock for TestClock {
     }
 }
 
-fn open(path: &Path, clock: Arc<dyn Clock>) -> (Embedded, ShelfId) {
+fn open(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> (Embedded, ShelfId) {
     let store = Embedded::open(Options {
         path: path.to_owned(),
         clock,
         tuning: Tuning {
             tidies_itself: false,
-            ..Tuning::default()
+            ..tuning
         },
         on_commit: None,
     });
@@ -107,7 +109,7 @@ fn on_disk(path: &Path) -> u64 {
 /// Ten turns of the window with `events` in each; a line of JSON after each turn.
 fn turns(path: &Path, events: u64) {
     let clock = Arc::new(TestClock::default());
-    let (store, shelf) = open(path, clock.clone());
+    let (store, shelf) = open(path, clock.clone(), Tuning::default());
     let each = (events / u64::from(STEPS)).max(1);
     let mut next = 0;
     for turn in 1..=TURNS {
@@ -130,7 +132,12 @@ fn turns(path: &Path, events: u64) {
 /// A store that remembers `events`.
 fn fill(path: &Path, events: u64) {
     let clock = Arc::new(SystemClock::new());
-    let (store, shelf) = open(path, clock.clone());
+    // Long runs from the start: merging short ones again and again would take most of the time.
+    let tuning = Tuning {
+        journal_keys_max: FILL_KEYS,
+        ..Tuning::default()
+    };
+    let (store, shelf) = open(path, clock.clone(), tuning);
     let first = clock.now().before(Duration::from_secs(6 * 24 * 3600));
     let step = Duration::from_secs(6 * 24 * 3600).div_f64(events.max(1) as f64);
     for from in (0..events).step_by(usize::try_from(BATCH).unwrap_or(1)) {
