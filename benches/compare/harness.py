@@ -37,9 +37,12 @@ def build_bench(name):
     raise RuntimeError(f"cargo names no program for {name}")
 
 
+other_passgate = ""  # Another binary, for the peer that is visited.
+
+
 def passgate():
-    """The gateway's binary; PASSGATE names another one, to compare builds."""
-    return os.environ.get("PASSGATE", TARGET + "/release/passgate")
+    """The gateway's binary; PASSGATE names another one, for a whole run."""
+    return other_passgate or os.environ.get("PASSGATE", TARGET + "/release/passgate")
 
 
 LOAD = TARGET + "/load/release/load"
