@@ -23,6 +23,8 @@ CARGO = ["cargo", "build", "--release", "--locked", "--quiet"]
 
 def build():
     """Builds the gateway and the load generator as they are released."""
+    if not {LOAD_CORE, GATE_CORE} <= os.sched_getaffinity(0):
+        sys.exit(f"cores {LOAD_CORE} and {GATE_CORE} are needed")
     if "PASSGATE" not in os.environ:
         subprocess.run(CARGO + ["--bins"], cwd=PROJECT, check=True)
     subprocess.run(CARGO + ["--target-dir", TARGET + "/load"], cwd=HERE + "/load", check=True)
