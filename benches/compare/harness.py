@@ -178,6 +178,16 @@ def memory_mib(servers, field="VmHWM"):
     return kib / 1024
 
 
+def forget_peaks(servers):
+    """VmHWM counts from now on."""
+    for pid in [pid for server in servers for pid in tree(server.pid)]:
+        try:
+            with open(f"/proc/{pid}/clear_refs", "w") as file:
+                file.write("5")
+        except OSError:
+            pass
+
+
 def core_busy(core):
     """(busy, all) ticks of a core."""
     for line in open("/proc/stat"):
@@ -324,8 +334,9 @@ class Goals:
     def hold(self, name, figure, relation, goal, unit=""):
         met = figure is not None and (figure <= goal if relation == "<=" else figure >= goal)
         self.rows.append({"figure": name, "value": figure, "goal": f"{relation} {goal}", "unit": unit, "met": met})
-        shown = "none" if figure is None else f"{figure:,.2f}".rstrip("0").rstrip(".")
-        print(f"{'met   ' if met else 'MISSED'}  {name}: {shown} {unit} (goal {relation} {goal:,} {unit})", flush=True)
+        shown = "none" if figure is None else f"{figure:,}" if isinstance(figure, int) else f"{figure:,.3g}" if figure < 10 else f"{figure:,.1f}"
+        unit = unit and " " + unit
+        print(f"{'met   ' if met else 'MISSED'}  {name}: {shown}{unit} (goal {relation} {goal:,}{unit})", flush=True)
 
     def write(self, file):
         if file:
