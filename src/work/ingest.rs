@@ -1,9 +1,9 @@
 //! The life of an event, told once and in order. The order is the security.
 //!
 //! `Gate::admit` takes a request as far as a verified event; up to there nothing is remembered of it but
-//! the client's failed verifications. `Gate::process` claims the event and brings it to its end, in a task
-//! of its own: a sender that hangs up must not strand a claim or abort a half-done delivery. Every request
-//! ends in `Gate::finish`, which is where it is counted, logged and answered.
+//! the client's failed verifications. `Gate::process` claims the event and brings it to its end, whether
+//! anybody waits for it or not: a sender that hangs up must not strand a claim or abort a half-done delivery.
+//! Every request ends in `Gate::finish`, which is where it is counted, logged and answered.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use crate::work::answer::Ending;
 use crate::work::body::{BodyBudget, BodyError, Pace, ReadBody};
 use crate::work::forward::Attempted;
 use crate::work::head;
+use crate::work::outliving::Outliving;
 use crate::work::routes::Route;
 use crate::work::running::Running;
 use crate::work::snapshot::Snapshot;
@@ -166,7 +167,7 @@ impl Gate {
                 let gate = Arc::clone(self);
                 let request_id = Arc::clone(&trace.head.request_id);
                 let at_work = self.running.begin();
-                let work = tokio::spawn(async move {
+                let work = Outliving::new(async move {
                     let _at_work = at_work;
                     let ending = gate.process(&mut trace, admitted).await;
                     gate.finish(trace, ending)

@@ -12,6 +12,7 @@ pub mod head;
 pub mod ingest;
 pub mod listing;
 pub mod live;
+pub mod outliving;
 pub mod replay;
 pub mod routes;
 pub mod running;
