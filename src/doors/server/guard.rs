@@ -16,11 +16,12 @@ mod deadline;
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::doors::server::guard::deadline::Deadline;
 use crate::rules::chunks::Chunks;
@@ -193,14 +194,10 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> Guard<S> {
     /// Reads more of a head into `waiting`; the number of bytes, 0 at the end of the stream.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let before = self.waiting.len();
-        self.waiting.resize(before + READ_BYTES, 0);
-        let mut into = ReadBuf::new(&mut self.waiting[before..]);
-        let polled = Pin::new(&mut self.socket).poll_read(context, &mut into);
-        let read = into.filled().len();
-        self.waiting.truncate(before + read);
-        ready!(polled)?;
-        Poll::Ready(Ok(read))
+        // hyper asks on every occasion, mostly in vain: nothing is written that is not read.
+        self.waiting.reserve(READ_BYTES);
+        let mut into = (&mut self.waiting).limit(READ_BYTES);
+        pin!(self.socket.read_buf(&mut into)).poll(context)
     }
 
     /// Body bytes go straight from the socket to hyper, but no byte of what follows them.
@@ -210,16 +207,16 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let limit = match self.next {
-            Next::Body(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
-            Next::Chunked | Next::Broken | Next::Head | Next::Nothing => usize::MAX,
+            Next::Body(bytes) => bytes,
+            Next::Chunked | Next::Broken | Next::Head | Next::Nothing => u64::MAX,
         };
-        let room = limit.min(into.remaining());
-        let mut part = ReadBuf::new(into.initialize_unfilled_to(room));
-        ready!(Pin::new(&mut self.socket).poll_read(context, &mut part))?;
-        let read = part.filled().len();
-        let passed = self.next.passes(part.filled(), &mut self.chunks);
-        into.advance(passed);
-        match passed == 0 && read > 0 {
+        let before = into.filled().len();
+        let mut part = (&mut self.socket).take(limit);
+        ready!(Pin::new(&mut part).poll_read(context, into))?;
+        let (_, read) = into.filled().split_at(before);
+        let (came, passed) = (read.len(), self.next.passes(read, &mut self.chunks));
+        into.set_filled(before + passed);
+        match passed == 0 && came > 0 {
             // No bytes would be the stream's end.
             true => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             false => Poll::Ready(Ok(())),
