@@ -4,45 +4,79 @@
 //! store were closed under it, an event that the app took would come again after the start.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// How many events are at work.
-#[derive(Clone)]
-pub struct Running(Arc<watch::Sender<usize>>);
+#[derive(Clone, Default)]
+pub struct Running(Arc<Work>);
 
 /// One event at work, until it is dropped.
 pub struct AtWork(Running);
+
+#[derive(Default)]
+struct Work {
+    count: AtomicUsize,
+    /// Told whenever there is none left.
+    ended: Notify,
+}
 
 // === impl Running ===
 
 impl Running {
     /// Nothing runs.
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
+        Self::default()
     }
 
     /// One more.
     pub fn begin(&self) -> AtWork {
-        self.0.send_modify(|count| *count += 1);
+        self.0.count.fetch_add(1, Ordering::AcqRel);
         AtWork(self.clone())
     }
 
     /// Waits until nothing runs.
     pub async fn ended(&self) {
-        // The sender is ours, so it cannot be gone.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
-    }
-}
-
-impl Default for Running {
-    fn default() -> Self {
-        Self::new()
+        loop {
+            // It is told of every end from its making on, so none between the look and the wait is missed.
+            let ended = self.0.ended.notified();
+            if self.0.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        let work = &*self.0.0;
+        if work.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            work.ended.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_is_waited_for_until_nothing_runs() {
+        let running = Running::new();
+        running.ended().await;
+        let (one, two) = (running.begin(), running.begin());
+        let mut ended = pin!(running.ended());
+        for work in [one, two] {
+            let polled = poll_fn(|context| Poll::Ready(ended.as_mut().poll(context))).await;
+            assert!(polled.is_pending());
+            drop(work);
+        }
+        ended.await;
     }
 }
