@@ -5,6 +5,7 @@
 //! standards, so that one receiver serves all providers with libraries off the shelf: CloudEvents 1.0 in
 //! binary mode, Standard Webhooks, `Idempotency-Key`, RFC 7239 and RFC 9110.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -33,6 +34,9 @@ pub struct Attempt {
     pub is_replay: bool,
 }
 
+/// Headers that there is room for at once; most providers send no more.
+const KEPT_USUALLY: usize = 8;
+
 /// A CloudEvents attribute or forwarding header longer than this is left out rather than passed on.
 const VALUE_BYTES_MAX: usize = 1024;
 
@@ -56,6 +60,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PASSGATE_ATTEMPT: HeaderName = HeaderName::from_static("passgate-attempt");
 const PASSGATE_REPLAY: HeaderName = HeaderName::from_static("passgate-replay");
 const PASSGATE_ASSURANCE: HeaderName = HeaderName::from_static("passgate-assurance");
+
+/// Headers of any sender that go to the app.
+static GENERAL: [HeaderName; 3] = [CONTENT_TYPE, USER_AGENT, TRACEPARENT];
 
 /// What is kept of a verified message, as far as the app is to receive it.
 pub fn record(route: &Route, message: &Message, verdict: &Verdict, content: Key) -> Record {
@@ -91,8 +98,7 @@ pub fn request(route: &Route, record: &Record, body: &Bytes, attempt: Attempt) -
     let headers = request.headers_mut();
     headers.reserve(24);
     for (name, value) in &record.headers {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value))
-        {
+        if let (Some(name), Ok(value)) = (read_name(route, name), HeaderValue::from_bytes(value)) {
             headers.insert(name, value);
         }
     }
@@ -128,12 +134,22 @@ fn target(route: &Route, query: &str) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| route.upstream.clone())
 }
 
+/// The name of a kept header: nearly always one that is kept now as well, and need not be read anew.
+fn read_name(route: &Route, name: &str) -> Option<HeaderName> {
+    let known = kept_names(route).find(|known| known.as_str() == name);
+    known.cloned().or_else(|| name.parse().ok())
+}
+
+/// The headers that go to the app, where the sender wrote them.
+fn kept_names(route: &Route) -> impl Iterator<Item = &'static HeaderName> {
+    let of_provider = route.provider.kind().kept_headers.iter().copied();
+    GENERAL.iter().chain(of_provider)
+}
+
 /// The sender's headers that go to the app, corrected where the body overrules them.
 fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(String, Vec<u8>)> {
-    let kind = route.provider.kind();
-    let general = [&CONTENT_TYPE, &USER_AGENT, &TRACEPARENT];
-    let mut headers = Vec::new();
-    for name in general.into_iter().chain(kind.kept_headers.iter().copied()) {
+    let mut headers = Vec::with_capacity(KEPT_USUALLY);
+    for name in kept_names(route) {
         let corrected = verdict.corrections.iter().find(|(other, _)| other == name);
         let value = match corrected {
             Some((_, value)) => value.as_ref(),
@@ -150,7 +166,7 @@ fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(String, Vec<u8>)>
 fn describe(headers: &mut HeaderMap, route: &Route, record: &Record, idempotency_key: &str) {
     headers.insert(CE_SPECVERSION, HeaderValue::from_static("1.0"));
     insert(headers, CE_ID, idempotency_key);
-    let source = format!("/{}/{}", record.provider, route.name);
+    let source = ["/", &record.provider, "/", &route.name].concat();
     insert(headers, CE_SOURCE, &encode_attribute(&source));
     insert(headers, CE_TYPE, &encode_attribute(&record.ce_type));
     if let Some(time) = record.time() {
@@ -164,17 +180,23 @@ fn describe(headers: &mut HeaderMap, route: &Route, record: &Record, idempotency
 /// Where the request came from, said anew: what the sender said of it is not believed.
 fn tell_way(headers: &mut HeaderMap, record: &Record) {
     let client = record.client.to_string();
-    let mut forwarded = match record.client {
-        IpAddr::V4(_) => format!("for={client}"),
-        IpAddr::V6(_) => format!("for=\"[{client}]\""),
+    let proto = if record.is_secure { "https" } else { "http" };
+    let (open, close) = match record.client {
+        IpAddr::V4(_) => ("for=", ""),
+        IpAddr::V6(_) => ("for=\"[", "]\""),
     };
-    if let Some(host) = &record.host {
-        // Quoted because of the colon before a port; a host that passed holds no quotes.
-        let _ = write!(forwarded, ";host=\"{host}\"");
+    // Quoted because of the colon before a port; a host that passed holds no quotes.
+    let (host_open, host, host_close) = match &record.host {
+        Some(host) => (";host=\"", host.as_str(), "\""),
+        None => ("", "", ""),
+    };
+    if record.host.is_some() {
         insert(headers, X_FORWARDED_HOST, host);
     }
-    let proto = if record.is_secure { "https" } else { "http" };
-    let _ = write!(forwarded, ";proto={proto}");
+    let forwarded = [
+        open, &client, close, host_open, host, host_close, ";proto=", proto,
+    ]
+    .concat();
     insert(headers, FORWARDED, &forwarded);
     insert(headers, X_FORWARDED_FOR, &client);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
@@ -228,17 +250,24 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// Percent-encoding as the CloudEvents HTTP binding has it (3.1.3.2): space, double quote, percent and
 /// all that is not printable ASCII.
-fn encode_attribute(text: &str) -> String {
+fn encode_attribute(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte {
-            b'"' | b'%' | ..=b' ' | 0x7f.. => {
+        match is_plain(byte) {
+            true => encoded.push(char::from(byte)),
+            false => {
                 let _ = write!(encoded, "%{byte:02X}");
             }
-            plain => encoded.push(char::from(plain)),
         }
     }
-    encoded
+    Cow::Owned(encoded)
+}
+
+fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'%' | ..=b' ' | 0x7f..)
 }
 
 #[cfg(test)]
