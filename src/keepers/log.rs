@@ -292,7 +292,13 @@ impl Shared {
 
 /// The first characters of a text of unknown length.
 pub fn bounded(text: &str) -> String {
-    text.chars().take(VALUE_CHARS_MAX).collect()
+    let end = match text.len() > VALUE_CHARS_MAX {
+        true => text.char_indices().nth(VALUE_CHARS_MAX),
+        // As many bytes hold no more characters.
+        false => None,
+    };
+    let end = end.map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text).to_owned()
 }
 
 fn pretty_request(now: Timestamp, line: &RequestLine<'_>) -> String {
@@ -392,6 +398,16 @@ mod tests {
         log.close();
         assert_eq!(lines.try_iter().count(), 0);
         drop(go);
+    }
+
+    #[test]
+    fn characters_are_counted_and_never_cut() {
+        for (text, chars) in [("", 0), ("é", VALUE_CHARS_MAX), ("é", VALUE_CHARS_MAX + 1)] {
+            let long = text.repeat(chars);
+            assert_eq!(bounded(&long), text.repeat(chars.min(VALUE_CHARS_MAX)));
+        }
+        let ascii = "x".repeat(VALUE_CHARS_MAX + 1);
+        assert_eq!(bounded(&ascii).len(), VALUE_CHARS_MAX);
     }
 
     #[test]

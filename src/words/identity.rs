@@ -46,6 +46,9 @@ pub struct Identity {
 #[derive(Clone)]
 pub struct PartsHasher(Sha256);
 
+/// What every idempotency key begins with.
+const IDEMPOTENCY_PREFIX: &str = "evt_";
+
 // === impl Key ===
 
 impl Key {
@@ -64,12 +67,15 @@ impl Key {
 
     /// What the app knows the event by whose content key this is.
     pub fn idempotency_key(&self) -> String {
-        format!("evt_{}", HEXLOWER.encode(&self.0))
+        let mut text = String::with_capacity(IDEMPOTENCY_PREFIX.len() + 2 * Self::LEN);
+        text.push_str(IDEMPOTENCY_PREFIX);
+        HEXLOWER.encode_append(&self.0, &mut text);
+        text
     }
 
     /// The key behind an idempotency key.
     pub fn from_idempotency_key(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("evt_")?;
+        let digits = text.strip_prefix(IDEMPOTENCY_PREFIX)?;
         let bytes = HEXLOWER.decode(digits.as_bytes()).ok()?;
         Some(Self(bytes.try_into().ok()?))
     }

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::fmt::temporal::DateTimePrinter;
+
 /// A point in wall time: milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -17,6 +19,8 @@ pub trait Clock: Send + Sync + 'static {
     /// Time since some fixed point of this process. It never runs backwards.
     fn elapsed(&self) -> Duration;
 }
+
+const PRINTER: DateTimePrinter = DateTimePrinter::new();
 
 /// The operating system's clocks.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl Timestamp {
     /// Writes RFC 3339 in UTC, with milliseconds only where there are some.
     pub fn to_rfc3339(self) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => time.to_string(),
+            Ok(time) => PRINTER.timestamp_to_string(&time),
             // Outside of jiff's years -9999 to 9999; such a time never passed `parse_rfc3339`.
             Err(_) => format!("@{}", self.0),
         }
