@@ -5,6 +5,7 @@
 //! one reading of one limiter.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +54,9 @@ const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-r
 const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Bytes that a rate-limit header has besides its quota's name, two long numbers among them.
+const AROUND_NAME: usize = 40;
 
 /// A fault of our own is usually over by then.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
@@ -153,17 +157,14 @@ fn tell_standing(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(*remaining));
     headers.insert(X_RATELIMIT_RESET, HeaderValue::from(standing.full_at(now)));
     let refill = whole_secs(standing.refill).max(1);
-    insert(
-        headers,
-        RATELIMIT_POLICY,
-        &format!("\"{name}\";q={burst};w={refill}"),
-    );
+    let mut text = String::with_capacity(name.len() + AROUND_NAME);
+    // Writing into a string cannot fail.
+    let _ = write!(text, "\"{name}\";q={burst};w={refill}");
+    insert(headers, RATELIMIT_POLICY, &text);
+    text.clear();
     let full_in = whole_secs(standing.full_in);
-    insert(
-        headers,
-        RATELIMIT,
-        &format!("\"{name}\";r={remaining};t={full_in}"),
-    );
+    let _ = write!(text, "\"{name}\";r={remaining};t={full_in}");
+    insert(headers, RATELIMIT, &text);
 }
 
 /// Sets a header that we compose of our own words and numbers.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant as StdInstant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -147,7 +148,7 @@ impl Gate {
             received_at: self.clock.now(),
             version: parts.version,
             is_secure: note.is_secure,
-            request_id: format!("{:032x}", fastrand::u128(..)).into(),
+            request_id: new_request_id().into(),
         });
         let mut trace = Trace {
             route: snapshot.routes.find(&head).cloned(),
@@ -451,7 +452,7 @@ impl Gate {
     /// The answer to a request that there is no memory for, not even for its head.
     pub fn overloaded(&self) -> Response<Full<Bytes>> {
         self.metrics.count_unmatched(Outcome::Overloaded);
-        let request_id = format!("{:032x}", fastrand::u128(..));
+        let request_id = new_request_id();
         Ending::of(Outcome::Overloaded).into_response(&request_id, None, self.clock.now())
     }
 
@@ -499,6 +500,11 @@ fn body_refused(error: BodyError) -> Ending {
             Ending::of(Outcome::Overloaded).because("all memory for bodies is taken")
         }
     }
+}
+
+/// Our own name for a request: 32 hex digits that nobody gains from guessing.
+fn new_request_id() -> String {
+    HEXLOWER.encode(&fastrand::u128(..).to_be_bytes())
 }
 
 /// Milliseconds with three digits after the point.
