@@ -307,19 +307,14 @@ fn read_field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
         .position(|&byte| byte == b':')
         .ok_or(Flaw::Field)?;
     let (name, rest) = line.split_at(colon);
-    let value = rest[1..].trim_ascii();
     // A folded line begins with white space, which is no token byte either.
     let is_name = !name.is_empty() && name.iter().all(|&byte| is_token_byte(byte));
-    let is_value = value
+    // `trim_ascii` takes more than space and tab away; what it took is looked at too, so it was one of the two.
+    let is_value = rest[1..]
         .iter()
         .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-    // `trim_ascii` takes more than space and tab away; what it took must be one of the two.
-    let is_padding = rest[1..]
-        .iter()
-        .filter(|byte| byte.is_ascii_whitespace())
-        .all(|&byte| byte == b' ' || byte == b'\t');
-    match is_name && is_value && is_padding {
-        true => Ok((name, value)),
+    match is_name && is_value {
+        true => Ok((name, rest[1..].trim_ascii())),
         false => Err(Flaw::Field),
     }
 }
@@ -354,8 +349,25 @@ pub fn is_target(target: &[u8]) -> bool {
 
 /// RFC 9110, 5.6.2.
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN_BYTES[usize::from(byte)]
 }
+
+/// Which bytes a token may hold. Every byte of every name is looked up here before anything is known of its sender.
+static TOKEN_BYTES: [bool; 256] = {
+    const SIGNS: &[u8] = b"!#$%&'*+-.^_`|~";
+    let mut is_token = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x80 {
+        is_token[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut sign = 0;
+    while sign < SIGNS.len() {
+        is_token[SIGNS[sign] as usize] = true;
+        sign += 1;
+    }
+    is_token
+};
 
 /// Method, two spaces and version.
 const LONGEST_AROUND_TARGET: usize = METHOD_BYTES_MAX + 11;
@@ -557,6 +569,14 @@ mod tests {
         );
         let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; LIMITS.bytes]].concat();
         assert_eq!(head_end(&long, &LIMITS), Err(Flaw::HeadTooLarge));
+    }
+
+    #[test]
+    fn a_token_holds_the_bytes_of_the_standard_and_no_others() {
+        for byte in 0..=u8::MAX {
+            let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token_byte(byte), is_token, "{byte}");
+        }
     }
 
     proptest! {
