@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The body is not one JSON object and nothing else.
@@ -16,7 +16,7 @@ pub struct NoObject;
 
 /// The members that were asked for, in the order of the body, doubled ones included.
 #[derive(Debug, Default)]
-pub struct Members<'a>(Vec<(Cow<'a, [u8]>, &'a RawValue)>);
+pub struct Members<'a>(Found<'a>);
 
 /// One member of an object.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,29 @@ impl<'a> Members<'a> {
         Ok(Self(members))
     }
 
+    /// Reads the members of the one object in `json`, and those of the object that its member `inner` is, in
+    /// one pass. `wants` need not name `inner`, which is not among the first.
+    ///
+    /// `None` wherever [`Members::read`], asked twice, has to tell what there is: in what is no Unicode or not
+    /// one object, and where `inner` is absent, doubled or no object.
+    pub fn read_two(
+        json: &'a [u8],
+        wants: impl Fn(&[u8]) -> bool,
+        inner: &str,
+        wants_of_inner: impl Fn(&[u8]) -> bool,
+    ) -> Option<(Self, Self)> {
+        let text = std::str::from_utf8(json).ok()?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let both = TwoVisitor {
+            wants,
+            inner: inner.as_bytes(),
+            wants_of_inner,
+        };
+        let (members, of_inner) = reader.deserialize_map(both).ok()?;
+        reader.end().ok()?;
+        Some((Self(members), Self(of_inner)))
+    }
+
     /// The member of this name.
     pub fn member(&self, name: &str) -> Member<'a> {
         let mut found = self
@@ -68,12 +91,17 @@ impl<'a> Members<'a> {
 // === impl Member ===
 
 impl<'a> Member<'a> {
-    /// The value, if it is there once and is a string that can be decoded.
-    pub fn text(self) -> Option<Cow<'a, str>> {
+    /// The value, if it is there once.
+    pub fn value(self) -> Option<&'a RawValue> {
         match self {
-            Self::One(value) => text(value),
+            Self::One(value) => Some(value),
             Self::Absent | Self::Doubled => None,
         }
+    }
+
+    /// The value, if it is there once and is a string that can be decoded.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        self.value().and_then(text)
     }
 }
 
@@ -102,12 +130,58 @@ pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
         .ok()
 }
 
+type Found<'a> = Vec<(Cow<'a, [u8]>, &'a RawValue)>;
+
+struct TwoVisitor<'n, F, G> {
+    wants: F,
+    inner: &'n [u8],
+    wants_of_inner: G,
+}
+
+impl<'de, F: Fn(&[u8]) -> bool, G: Fn(&[u8]) -> bool> Visitor<'de> for TwoVisitor<'_, F, G> {
+    type Value = (Found<'de>, Found<'de>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with another in it")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        let mut of_inner = None;
+        while let Some(Name(name)) = map.next_key()? {
+            if *name == *self.inner {
+                let wants = &self.wants_of_inner;
+                if of_inner
+                    .replace(map.next_value_seed(ObjectVisitor { wants })?)
+                    .is_some()
+                {
+                    return Err(A::Error::custom("it is doubled"));
+                }
+            } else if (self.wants)(&name) {
+                members.push((name, map.next_value()?));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        let of_inner = of_inner.ok_or_else(|| A::Error::custom("it is absent"))?;
+        Ok((members, of_inner))
+    }
+}
+
 struct ObjectVisitor<F> {
     wants: F,
 }
 
+impl<'de, F: Fn(&[u8]) -> bool> DeserializeSeed<'de> for ObjectVisitor<F> {
+    type Value = Found<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
 impl<'de, F: Fn(&[u8]) -> bool> Visitor<'de> for ObjectVisitor<F> {
-    type Value = Vec<(Cow<'de, [u8]>, &'de RawValue)>;
+    type Value = Found<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -232,7 +306,67 @@ mod tests {
         }
     }
 
+    /// The members of `json` named `a` and `b`, and those of its member `in`, read one after the other.
+    fn one_by_one(json: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
+        let members = Members::read(json, |name| matches!(name, b"a" | b"b" | b"in")).ok()?;
+        let Member::One(inner) = members.member("in") else {
+            return None;
+        };
+        let of_inner = Members::read(inner.get().as_bytes(), |name| name == b"a").ok()?;
+        let but_inner = members.0.into_iter().filter(|(name, _)| **name != *b"in");
+        Some((shown(but_inner), shown(of_inner.0.into_iter())))
+    }
+
+    fn at_once(json: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
+        let wants = |name: &[u8]| matches!(name, b"a" | b"b");
+        let (members, of_inner) = Members::read_two(json, wants, "in", |name| name == b"a")?;
+        Some((shown(members.0.into_iter()), shown(of_inner.0.into_iter())))
+    }
+
+    fn shown<'a>(members: impl Iterator<Item = (Cow<'a, [u8]>, &'a RawValue)>) -> Vec<String> {
+        members
+            .map(|(name, value)| format!("{name:?} {}", value.get()))
+            .collect()
+    }
+
+    #[test]
+    fn two_objects_are_read_at_once_as_one_after_the_other() {
+        for json in [
+            &br#"{"a":1,"in":{"a":"x","b":2,"a":3},"b":[{}]}"#[..],
+            br#"{"a":1,"a":2,"x":{"a":4},"in":{}}"#,
+            br#"{"\u0061":1,"\u0069n":{"\u0061":1e400,"y":"\ud800"}} "#,
+        ] {
+            assert!(at_once(json).is_some());
+            assert_eq!(at_once(json), one_by_one(json));
+        }
+        for json in [
+            &br#"{"a":1}"#[..],
+            br#"{"in":{"a":1},"in":{"a":1}}"#,
+            br#"{"in":[1]}"#,
+            br#"{"in":{"a":1}} x"#,
+            b"{\"in\":{\"a\":1},\"b\":\"\xff\"}",
+        ] {
+            assert_eq!(at_once(json), None);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_read_at_once_is_what_is_read_one_after_the_other(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "{", "}", "[", "]", ",", ":", "\"in\":{", "\"a\":", "\"b\":", "\"in\"", "\"x\"", "1", "null", " ", "\"\\u0061\":",
+                ]),
+                0..14,
+            ),
+        ) {
+            for json in [parts.concat(), format!("{{\"in\":{{{}}},\"b\":1}}", parts.concat())] {
+                if let Some(found) = at_once(json.as_bytes()) {
+                    prop_assert_eq!(Some(found), one_by_one(json.as_bytes()));
+                }
+            }
+        }
+
         #[test]
         fn any_bytes_are_read_or_refused(json in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = event(&json);

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::hmac::{SignatureEncoding, Signer, to_hex};
-use crate::rules::json::{self, Member, Members};
+use crate::rules::json::{self, Members};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
 use crate::words::identity::{Identity, PartsHasher};
@@ -262,29 +262,19 @@ impl Facts {
     fn read(body: &[u8]) -> Option<Self> {
         let deciding = |name: &[u8]| matches!(name, b"event" | b"timestamp");
         let telling = |name: &[u8]| deciding(name) || matches!(name, b"organization_id" | b"data");
-        // What merely tells may be broken without making the event unreadable.
-        let members = Members::read(body, telling)
-            .or_else(|_| Members::read(body, deciding))
-            .ok()?;
+        let both = Members::read_two(body, telling, "data", names_or_states_something);
+        let (members, data) = both.or_else(|| Self::read_apart(body, deciding, telling))?;
         let event = members.member("event").text()?.into_owned();
         let time_text = members.member("timestamp").text();
         let time = time_text.as_deref().and_then(Timestamp::parse_rfc3339);
         if time.is_none() && event != TEST_EVENT {
             return None;
         }
-        let data = match members.member("data") {
-            Member::One(data) => Members::read(data.get().as_bytes(), names_or_states_something),
-            Member::Absent | Member::Doubled => Ok(Members::default()),
-        }
-        .unwrap_or_default();
         let subject = ["card_id", "recipient_id", "campaign_id"]
             .iter()
             .find_map(|name| data.member(name).text())
             .map(|text| text.into_owned());
-        let organization = match members.member("organization_id") {
-            Member::One(value) => Some(value),
-            Member::Absent | Member::Doubled => None,
-        };
+        let organization = members.member("organization_id").value();
         let mut hasher = PartsHasher::new("walletwerk facts")
             .part(event.as_bytes())
             .maybe(time_text.as_deref().map(str::as_bytes))
@@ -299,6 +289,20 @@ impl Facts {
             subject,
             digest: hasher.digest(),
         })
+    }
+
+    /// Reads a body that is not quite as it should be. What merely tells may be broken without making the
+    /// event unreadable.
+    fn read_apart(
+        body: &[u8],
+        deciding: impl Fn(&[u8]) -> bool,
+        telling: impl Fn(&[u8]) -> bool,
+    ) -> Option<(Members<'_>, Members<'_>)> {
+        let members = Members::read(body, telling).or_else(|_| Members::read(body, deciding));
+        let members = members.ok()?;
+        let data = members.member("data").value();
+        let data = data.map(|data| Members::read(data.get().as_bytes(), names_or_states_something));
+        Some((members, data.and_then(Result::ok).unwrap_or_default()))
     }
 }
 
