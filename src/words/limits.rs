@@ -53,6 +53,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// A whole request: the shortest time that a platform waits (30 s) less what the way takes.
     pub request_time: Duration,
+    /// A copy of an event that is being processed waits so long for its end, and never longer than its request.
+    pub copy_time: Duration,
     /// Settling is waited for this long; the app has the event, so the answer is 2xx all the same.
     pub store_time: Duration,
     /// Attempts at the app at one time, per route; beyond it `inline` answers `overloaded`.
@@ -106,6 +108,7 @@ impl Default for Limits {
             lane_body_time: Duration::from_secs(2),
             body_bytes: 256 * 1024 * 1024,
             request_time: Duration::from_secs(25),
+            copy_time: Duration::from_secs(25),
             store_time: Duration::from_secs(3),
             live: 256,
         }

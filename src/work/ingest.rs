@@ -287,7 +287,7 @@ impl Gate {
             _share,
         } = admitted;
         let patience = Patience {
-            until: trace.until,
+            until: trace.until.min(Instant::now() + self.limits.copy_time),
             work: route.config.timeout + self.limits.store_time,
         };
         let is_test = event.verdict().is_test;

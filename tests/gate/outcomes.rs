@@ -495,7 +495,7 @@ async fn an_app_that_does_not_answer_is_a_gateway_timeout() -> Ended {
 async fn an_event_that_is_being_processed_is_told_to_come_again() -> Ended {
     let (app, open) = App::held(200).await;
     let gate = Setup::walletwerk(app, "")
-        .within(|limits| limits.request_time = Duration::from_millis(100))
+        .within(|limits| limits.copy_time = Duration::from_millis(100))
         .start()
         .await;
     let event = Request::walletwerk(card_event(1), "d");

@@ -143,7 +143,7 @@ async fn gate(open: tokio::sync::watch::Receiver<bool>) -> (Gate, std::sync::Arc
     let (setup, store) = Setup::config(app.await, config).in_memory();
     let setup = setup.within(|limits| {
         limits.body_time = Duration::from_millis(500);
-        limits.request_time = Duration::from_millis(500);
+        limits.copy_time = Duration::from_millis(500);
         limits.live = 1;
     });
     (setup.start().await, store)

@@ -42,6 +42,7 @@ pub fn limits(section: &mut Section<'_>) -> Limits {
             .whole("http2_streams", 1, 1000)
             .and_then(|streams| u32::try_from(streams).ok())
             .unwrap_or(default.http2_streams),
+        copy_time: limits.request_time,
         ..limits
     };
     let spoiled = ["idle_time", "request_time"].map(|key| section.is_spoiled(key));
