@@ -11,7 +11,7 @@ use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::loading::OpenError;
-use crate::keepers::store::tuning::{Options, Tuning};
+use crate::keepers::store::tuning::{Options, Tuning, Workers};
 use crate::rules::config::Config;
 use crate::words::time::Clock;
 
@@ -39,6 +39,7 @@ pub struct Opening {
     lock_wait: Duration,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    workers: Option<Arc<Workers>>,
 }
 
 // === impl Opening ===
@@ -52,7 +53,14 @@ impl Opening {
             lock_wait: config.store.lock_wait,
             clock: Arc::clone(clock),
             metrics: Arc::clone(metrics),
+            workers: None,
         }
+    }
+
+    /// The same for a runtime that tells when its threads have nothing to do.
+    pub fn with_workers(mut self, workers: Arc<Workers>) -> Self {
+        self.workers = Some(workers);
+        self
     }
 
     /// Opens it now.
@@ -122,6 +130,7 @@ impl Opening {
             clock: Arc::clone(&self.clock),
             tuning: Tuning {
                 free_bytes_min: self.reserve,
+                workers: self.workers.clone(),
                 ..Tuning::default()
             },
             on_commit: Some(Box::new(move |commit| {

@@ -23,6 +23,7 @@ use crate::doors::reload::Reloader;
 use crate::keepers::log::{Format, Level, Log};
 use crate::keepers::metrics::Metrics;
 use crate::keepers::store::embedded::Embedded;
+use crate::keepers::store::tuning::Workers;
 use crate::rules::config::Config;
 use crate::rules::config::listen::Listen;
 use crate::rules::config::source::{ConfigSource, FileSource};
@@ -69,11 +70,22 @@ fn serve(config: Config, source: Arc<dyn ConfigSource>) -> Result<(), Failed> {
     };
     let log = Log::new(Box::new(io::stdout()), format, Arc::clone(&clock))
         .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
+    let workers = Arc::new(Workers::default());
+    let (resting, working) = (Arc::clone(&workers), Arc::clone(&workers));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(move || resting.rests())
+        .on_thread_unpark(move || working.works())
         .build()
         .map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    let served = runtime.block_on(until_told(config, source, passed, clock, log.clone()));
+    let served = runtime.block_on(until_told(
+        config,
+        source,
+        passed,
+        clock,
+        log.clone(),
+        workers,
+    ));
     // Whatever still runs has been waited for as long as it may take.
     runtime.shutdown_background();
     log.close();
@@ -86,6 +98,7 @@ async fn until_told(
     passed: Passed,
     clock: Arc<dyn Clock>,
     log: Log,
+    workers: Arc<Workers>,
 ) -> Result<(), Failed> {
     // First of all: as process 1 of a container it would not hear a signal that it does not listen for.
     let no_signals = |error| format!("signals cannot be listened for: {error}");
@@ -94,7 +107,7 @@ async fn until_told(
         .map_err(|error| format!("the service manager cannot be told anything: {error}"))?;
     let limits = settle_in(&config, &log);
     let metrics = Arc::new(Metrics::new());
-    let opening = open_store(&config, &clock, &metrics, &log, &notifier);
+    let opening = open_store(&config, &clock, &metrics, &log, &notifier, workers);
     let opened = tokio::select! {
         opened = opening => opened,
         () = signals.told_to_stop(None) => return Ok(()),
@@ -150,9 +163,10 @@ async fn open_store(
     metrics: &Arc<Metrics>,
     log: &Log,
     notifier: &Notifier,
+    workers: Arc<Workers>,
 ) -> Result<Embedded, Failed> {
     let is_new = !config.store.path.exists();
-    let opening = Opening::new(config, clock, metrics);
+    let opening = Opening::new(config, clock, metrics).with_workers(workers);
     let store = opening.open_patiently(log, notifier).await?;
     if is_new {
         // On a first start this is as it should be; after any other it means that all is forgotten.

@@ -173,8 +173,12 @@ impl Store for Embedded {
                     queued,
                     done,
                 });
+                let is_awaited = std::mem::take(&mut queue.is_awaited);
                 drop(queue);
-                self.vault.work.notify_one();
+                // Waking costs a system call, and a writer at work looks by itself.
+                if is_awaited {
+                    self.vault.work.notify_one();
+                }
                 return;
             }
         };

@@ -74,6 +74,7 @@ impl Writer {
             let mut queue = vault.queue();
             let left = until.saturating_duration_since(Instant::now());
             if queue.ops.is_empty() && queue.chore.is_none() && !queue.closing && !left.is_zero() {
+                queue.is_awaited = true;
                 (queue, _) = vault
                     .work
                     .wait_timeout(queue, left)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Keep;
@@ -34,6 +35,12 @@ pub struct Commit {
     pub jobs: usize,
 }
 
+/// The threads that events come from, as far as the store must know of them: whether one has nothing to do.
+#[derive(Debug, Default)]
+pub struct Workers {
+    idle: AtomicUsize,
+}
+
 /// Bounds and sizes of a store. The defaults are meant for production.
 #[derive(Clone, Debug)]
 pub struct Tuning {
@@ -45,8 +52,10 @@ pub struct Tuning {
     pub queue_bytes_max: usize,
     /// Settles and operations on jobs in one commit.
     pub commit_ops_max: usize,
-    /// After a batch of eight ops or more the next one may fill for so long, while it grows.
+    /// After a batch of several ops the next one may fill for so long, while all of `workers` are at work.
     pub gather: Duration,
+    /// The threads that events come from; without them a batch is never waited for.
+    pub workers: Option<Arc<Workers>>,
     /// Bytes of jobs in one commit; a larger job has one of its own.
     pub commit_bytes_max: usize,
     /// With less room on the disk pushes are refused, while settling, changing and deleting go on.
@@ -87,6 +96,24 @@ impl Tuning {
     }
 }
 
+// === impl Workers ===
+
+impl Workers {
+    /// One has nothing to do from now on.
+    pub fn rests(&self) {
+        self.idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that had nothing to do is at work again.
+    pub fn works(&self) {
+        self.idle.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn are_busy(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) == 0
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {
@@ -95,6 +122,7 @@ impl Default for Tuning {
             queue_bytes_max: 64 * 1024 * 1024,
             commit_ops_max: 4_096,
             gather: Duration::from_millis(2),
+            workers: None,
             commit_bytes_max: 8 * 1024 * 1024,
             free_bytes_min: 64 * 1024 * 1024,
             journal_keys_max: 32_768,

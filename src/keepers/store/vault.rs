@@ -71,6 +71,8 @@ pub(super) struct Queue {
     /// The room that each shelf has for jobs.
     pub(super) rooms: BTreeMap<ShelfId, Room>,
     pub(super) chore: Option<Chore>,
+    /// The writer sleeps until something waits; otherwise nobody need be woken.
+    pub(super) is_awaited: bool,
     /// A reader met a fault in this epoch, so the file must be opened anew.
     pub(super) fault: Option<(u64, String)>,
     /// The writer ends once nothing waits.

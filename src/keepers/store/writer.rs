@@ -3,7 +3,7 @@
 //! A commit takes the settles that wait, the settled keys a fault left unwritten, and one piece of
 //! housekeeping; syncs once; makes the keys visible; and only then answers. A lone settle does not wait for
 //! company: while one commit syncs, the next gathers by itself. Only after a batch of several the next one is
-//! given a moment to fill: a commit costs as much as many events do, and under load they come anyway.
+//! given a moment to fill, while those who send have other work: a commit costs as much as many events do.
 //!
 //! # Why
 //! redb's handle is dead after any failed read or write, and a failed commit may be on disk or not. So
@@ -104,6 +104,7 @@ impl Writer {
             if queue.closing {
                 return None;
             }
+            queue.is_awaited = true;
             queue = vault
                 .work
                 .wait(queue)
@@ -262,19 +263,22 @@ impl Writer {
     }
 }
 
-/// Lets a batch fill for as long as it grows, within a bound.
+/// Lets a batch fill while whoever sends events has other work, within a bound.
 ///
 /// # Why
-/// Senders that are all answered by this batch send nothing meanwhile, so it is full once it stops growing; until
-/// then others have work to do, and waiting costs nothing.
+/// A commit costs as much as the way of several events, so under load each should carry many. What has nothing to do
+/// but wait for this one sends nothing more, and then waiting costs time and gains nothing.
 fn gathered<'a>(vault: &'a Vault, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
     let tuning = &vault.tuning;
-    let (began, mut before) = (Instant::now(), 0);
-    while (before + 1..tuning.commit_ops_max).contains(&queue.ops.len())
+    let Some(workers) = &tuning.workers else {
+        return queue;
+    };
+    let began = Instant::now();
+    while workers.are_busy()
+        && queue.ops.len() < tuning.commit_ops_max
         && !queue.closing
         && began.elapsed() < tuning.gather
     {
-        before = queue.ops.len();
         drop(queue);
         std::thread::sleep(GATHER_STEP);
         queue = vault.queue();
@@ -293,7 +297,7 @@ pub(super) fn guarded(call: impl FnOnce()) {
 }
 
 /// Ops of a batch that tells of load.
-const LOADED_OPS: usize = 8;
+const LOADED_OPS: usize = 3;
 
-/// A batch that has not grown for so long is full.
+/// It is looked for this often whether a batch need not fill any longer.
 const GATHER_STEP: Duration = Duration::from_micros(200);

@@ -178,8 +178,12 @@ impl Vault {
                 self.begins_to_wait(queued);
                 queue.bytes += op.weight();
                 queue.ops.push_back(Op::Job { op, queued });
+                let is_awaited = std::mem::take(&mut queue.is_awaited);
                 drop(queue);
-                self.work.notify_one();
+                // Waking costs a system call, and a writer at work looks by itself.
+                if is_awaited {
+                    self.work.notify_one();
+                }
                 return;
             }
         };
