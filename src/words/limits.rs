@@ -11,9 +11,10 @@ pub struct Limits {
     /// Connections of all senders at one time. For a further one another leaves that has no request at work; until
     /// there is one, it waits, and others behind it in the system's queue.
     pub connections: usize,
-    /// Connections of one client at one time. For a further one somebody of the client leaves in the same way, and
-    /// it waits, unread, for as long as `handshake_time`. Three times as many may wait so; beyond them a silent one
-    /// leaves at once, and if there is none, the newcomer is closed. Trusted proxies are exempt.
+    /// Connections of one client at one time that have not brought an event yet. For a further one somebody of the
+    /// client leaves in the same way, and it waits, unread, for as long as `handshake_time`. Three times as many may
+    /// wait so; beyond them a silent one leaves at once, and if there is none, the newcomer is closed. Trusted
+    /// proxies are exempt.
     pub client_connections: usize,
     /// So long a connection may be silent, or idle, before it may have to leave for another.
     pub silent_time: Duration,

@@ -10,13 +10,37 @@ use hyper::header::{
 };
 
 use crate::rules::config::Route;
-use crate::rules::framing::BodyLength;
+use crate::rules::framing::{BodyLength, Flaw};
 use crate::words::message::Head;
 use crate::words::outcome::{Malformed, Outcome};
 use crate::work::answer::Ending;
 
 /// Headers that decide something on every route.
 static DECIDING: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_ENCODING, AUTHORIZATION, HOST, EXPECT];
+
+/// What the guard of the connection found out about a request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadNote {
+    /// How much body was announced.
+    pub length: BodyLength,
+    /// Why the head was refused; it stands in for one that could not be passed on.
+    pub flaw: Option<Flaw>,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+}
+
+// === impl HeadNote ===
+
+impl HeadNote {
+    /// The note of a head that came in plain text.
+    pub const fn new(length: BodyLength, flaw: Option<Flaw>) -> Self {
+        Self {
+            length,
+            flaw,
+            is_secure: false,
+        }
+    }
+}
 
 /// Checks method, headers and announced length.
 ///

@@ -26,7 +26,7 @@ use crate::keepers::metrics::Metrics;
 use crate::keepers::recent::{Passed, Recent, Refused, RefusedEvent};
 use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
-use crate::rules::framing::{BodyLength, Flaw};
+use crate::rules::framing::BodyLength;
 use crate::words::limits::Limits;
 use crate::words::message::{Head, Message};
 use crate::words::outcome::{Malformed, Outcome};
@@ -35,7 +35,7 @@ use crate::words::verdict::{Unverified, Verdict};
 use crate::work::answer::Ending;
 use crate::work::body::{BodyBudget, BodyError, Pace, ReadBody};
 use crate::work::forward::Attempted;
-use crate::work::head;
+use crate::work::head::{self, HeadNote};
 use crate::work::outliving::Outliving;
 use crate::work::routes::Route;
 use crate::work::running::Running;
@@ -72,17 +72,6 @@ pub struct Gate {
     pub draining: watch::Receiver<bool>,
 }
 
-/// What the guard of the connection found out about a request's head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadNote {
-    /// How much body was announced.
-    pub length: BodyLength,
-    /// Why the head was refused; it stands in for one that could not be passed on.
-    pub flaw: Option<Flaw>,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
-}
-
 /// What is known of a request for its end.
 pub struct Trace {
     /// The configuration that the request began with.
@@ -102,6 +91,13 @@ pub struct Trace {
     closes: bool,
 }
 
+/// A verified event whose processing has not begun. Dropped, it was never here: nothing is remembered of it.
+pub struct Work {
+    gate: Arc<Gate>,
+    trace: Trace,
+    admitted: Admitted,
+}
+
 /// A request that became an event.
 struct Admitted {
     event: Event<Verified>,
@@ -110,29 +106,43 @@ struct Admitted {
     _share: Option<OwnedSemaphorePermit>,
 }
 
-// === impl HeadNote ===
+// === impl Work ===
 
-impl HeadNote {
-    /// The note of a head that came in plain text.
-    pub const fn new(length: BodyLength, flaw: Option<Flaw>) -> Self {
-        Self {
-            length,
-            flaw,
-            is_secure: false,
-        }
+impl Work {
+    /// Takes the event to its end, and gives back the answer, and whether the event was new.
+    pub async fn done(self) -> (Response<Full<Bytes>>, bool) {
+        let Self {
+            gate,
+            mut trace,
+            admitted,
+        } = self;
+        let request_id = Arc::clone(&trace.head.request_id);
+        let at_work = gate.running.begin();
+        let processing = Arc::clone(&gate);
+        let work = Outliving::new(async move {
+            let _at_work = at_work;
+            let ending = processing.process(&mut trace, admitted).await;
+            let is_new = !matches!(ending.outcome, Outcome::Duplicate | Outcome::InFlight);
+            (processing.finish(trace, ending), is_new)
+        });
+        let done = work.await;
+        done.unwrap_or_else(|_| (gate.panicked(&request_id), false))
     }
 }
 
 // === impl Gate ===
 
 impl Gate {
-    /// Takes a request to its answer.
-    pub async fn answer(
+    /// Takes a request as far as a verified event, or to its answer if it is none.
+    ///
+    /// # Errors
+    /// The answer to what is refused.
+    pub async fn receive(
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: IpAddr,
         note: HeadNote,
-    ) -> Response<Full<Bytes>> {
+    ) -> Result<Work, Response<Full<Bytes>>> {
         let (parts, body) = request.into_parts();
         let snapshot = self.snapshot.load_full();
         let head = Arc::new(Head {
@@ -163,18 +173,12 @@ impl Gate {
             closes: note.length == BodyLength::Chunked || note.flaw.is_some(),
         };
         match self.admit(&mut trace, body, note).await {
-            Err(ending) => self.finish(trace, ending),
-            Ok(admitted) => {
-                let gate = Arc::clone(self);
-                let request_id = Arc::clone(&trace.head.request_id);
-                let at_work = self.running.begin();
-                let work = Outliving::new(async move {
-                    let _at_work = at_work;
-                    let ending = gate.process(&mut trace, admitted).await;
-                    gate.finish(trace, ending)
-                });
-                work.await.unwrap_or_else(|_| self.panicked(&request_id))
-            }
+            Err(ending) => Err(self.finish(trace, ending)),
+            Ok(admitted) => Ok(Work {
+                gate: Arc::clone(self),
+                trace,
+                admitted,
+            }),
         }
     }
 

@@ -49,13 +49,13 @@ async fn silent_connections_of_the_senders_own_address_keep_it_not_out() {
     let mut kept = Session::to(gate.address).await;
     assert_eq!(kept.ask(&event(0)).await.status, 200);
     let mut sockets = silent(&gate, 100, b"POST /webh").await;
-    gate.reached(DISMISSED, 93.0).await;
-    // One that was accepted stays, though it is the oldest, for as long as a silent one can leave.
+    gate.reached(DISMISSED, 92.0).await;
+    // One that brought an event stays, though it is the oldest, and takes no place from the others.
     assert_eq!(kept.ask(&event(1)).await.status, 200);
     assert_eq!(gate.send(&event(2)).await.status, 200);
     assert_eq!(kept.ask(&event(3)).await.status, 200);
-    gate.reached(DISMISSED, 94.0).await;
-    let mut young = sockets.split_off(94);
+    gate.reached(DISMISSED, 93.0).await;
+    let mut young = sockets.split_off(93);
     for socket in &mut sockets {
         closed(socket).await;
     }
@@ -129,33 +129,70 @@ async fn connections_that_asked_for_junk_leave_for_a_true_sender() {
 }
 
 #[tokio::test]
-async fn nobody_leaves_while_a_request_of_its_is_at_work() {
+async fn nobody_leaves_while_an_event_of_its_is_at_work() {
     let (open, gated) = watch::channel(false);
     let app =
         App::start(move |_, _| Reply::After(gated.clone(), Box::new(Reply::status(200)))).await;
     let gate = Setup::walletwerk(app, "")
         .within(|limits| {
-            limits.client_connections = 2;
+            limits.connections = 3;
+            limits.client_connections = 1;
             limits.silent_time = Duration::ZERO;
-            limits.handshake_time = Duration::from_millis(200);
         })
         .start()
         .await;
+    // As many as there are places, and more than their client has: what they bring has bounds of its own.
     let mut kept = Vec::new();
-    for n in 0..2 {
+    for n in 0..3 {
         let mut session = Session::to(gate.address).await;
         session.write(&event(n)).await;
+        gate.app.reached(n as usize + 1).await;
         kept.push(session);
     }
-    gate.app.reached(2).await;
-    // It waits for as long as a handshake, and is closed.
-    let mut third = TcpStream::connect(gate.address).await.unwrap();
-    closed(&mut third).await;
+    let mut fourth = Session::to(gate.address).await;
+    fourth.write(&event(9)).await;
     open.send(true).unwrap();
     for session in &mut kept {
         assert_eq!(session.read().await.unwrap().outcome(), "forwarded");
     }
-    gate.reached(DISMISSED, 1.0).await;
+    assert_eq!(fourth.read().await.unwrap().outcome(), "forwarded");
+    assert_eq!(gate.app.count(), 4);
+}
+
+/// Regression: connections that asked for junk more often than they could come of age kept everybody out.
+#[tokio::test]
+async fn connections_that_never_stop_asking_for_junk_leave_for_a_true_sender() {
+    let gate = Setup::walletwerk(App::willing().await, "")
+        .within(|limits| {
+            limits.connections = 4;
+            limits.silent_time = Duration::from_millis(100);
+        })
+        .start()
+        .await;
+    let replayed = event(0);
+    assert_eq!(gate.send(&replayed).await.status, 200);
+    let mut talkers = JoinSet::new();
+    for _ in 0..4 {
+        // A captured event: its answer keeps the connection.
+        let (address, junk) = (gate.address, replayed.clone());
+        talkers.spawn(async move {
+            loop {
+                let mut session = Session::to(address).await;
+                loop {
+                    session.write(&junk).await;
+                    if session.read().await.is_none() {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+    gate.reached(CONNECTIONS, 4.0).await;
+    for n in 10..14 {
+        assert_eq!(gate.send(&event(n)).await.status, 200);
+    }
+    talkers.abort_all();
+    assert!(gate.metric(DISMISSED).await > 0.0);
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use hyper::{Request, Response};
 use crate::doors::server::places::Place;
 use crate::doors::server::tls::Tls;
 use crate::rules::framing::Flaw;
-use crate::work::ingest::{Gate, HeadNote};
+use crate::work::head::HeadNote;
+use crate::work::ingest::Gate;
 
 /// The other side of a connection.
 pub struct Caller {
@@ -45,18 +46,26 @@ impl Caller {
         request: Request<Incoming>,
         mut note: HeadNote,
     ) -> Response<Full<Bytes>> {
-        let Some(asking) = self.place.begin() else {
-            // The connection is closed now, with nothing begun.
-            return pending().await;
-        };
+        self.place.heard();
         if let Some(asked) = &self.secured {
             note.is_secure = true;
             if note.flaw.is_none() && asked.is_for_another_host(&request) {
                 note.flaw = Some(Flaw::OtherHost);
             }
         }
-        let response = self.gate.answer(request, self.peer, note).await;
-        if response.status().is_success() {
+        let work = match self.gate.receive(request, self.peer, note).await {
+            Ok(work) => work,
+            Err(refusal) => {
+                self.place.refused();
+                return refusal;
+            }
+        };
+        let Some(asking) = self.place.begin() else {
+            // The connection is closed now, with nothing begun.
+            return pending().await;
+        };
+        let (response, is_new) = work.done().await;
+        if is_new {
             asking.proven();
         }
         response

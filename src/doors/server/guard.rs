@@ -27,7 +27,7 @@ use crate::doors::server::guard::deadline::Deadline;
 use crate::rules::chunks::Chunks;
 use crate::rules::framing::{self, BodyLength, Flaw};
 use crate::words::limits::Limits;
-use crate::work::ingest::HeadNote;
+use crate::work::head::HeadNote;
 
 /// What the guard notes of each head, for the one who answers it; in the order of the requests.
 #[derive(Clone, Default)]

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::doors::server::caller::Caller;
 use crate::doors::server::guard::Guard;
 use crate::rules::framing::{BodyLength, Flaw};
-use crate::work::ingest::HeadNote;
+use crate::work::head::HeadNote;
 
 /// Serves a connection until it ends; once `stop` changes, until what is in flight has.
 pub async fn serve<S>(socket: S, caller: Caller, mut stop: watch::Receiver<bool>)

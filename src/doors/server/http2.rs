@@ -28,7 +28,7 @@ use crate::doors::server::http2::ration::Rationed;
 use crate::rules::client::ClientKey;
 use crate::rules::decoded;
 use crate::rules::framing::BodyLength;
-use crate::work::ingest::HeadNote;
+use crate::work::head::HeadNote;
 
 /// Bytes of one body, and of all bodies of a connection, that may come before they are asked for.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;

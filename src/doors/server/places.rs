@@ -1,11 +1,13 @@
 //! How many connections there are at one time: of all senders together, and of each client.
 //!
-//! Nobody is sent away while a request of its is at work. At a bound somebody else leaves for a newcomer: who got only
-//! refusals; then, of those who have not sent a whole head yet and those who are known by an accepted event, one of
-//! the larger group; of each the longest idle first. It leaves only after a moment in that state, since in a burst
-//! the oldest silent one is a true sender in its handshake. Until somebody may leave the newcomer waits: for a place
-//! among all in the accept loop, with others behind it in the system's queue; for a place of its client in a task of
-//! its own, unread, so that the crowd of one client holds up nobody else.
+//! Nobody is sent away while an event of its is at work. At a bound somebody else leaves for a newcomer: who only asked
+//! for what was refused; else who has not come to the end of a request yet; and at the bound of all, where these are
+//! the fewer, who is known by a new event and has idled for longer. It leaves only after a moment in that state,
+//! since in a burst the oldest silent one is a true sender in its handshake; asking again for junk makes nobody
+//! younger. Until somebody may leave the newcomer waits: for a place among all in the accept loop, with others
+//! behind it in the system's queue; for a place of its client in a task of its own, unread, so that the crowd of one
+//! client holds up nobody else. A client's bound is for those that have brought no event: true senders are bounded
+//! by what they bring.
 //!
 //! So neither thousands of connections that stay silent, nor hundreds that ask for junk, keep a true sender out, not
 //! even from his own address.
@@ -23,6 +25,9 @@ use crate::words::limits::Limits;
 
 /// For each connection that a client may have, so many more may wait for a place.
 const WAITING_PER_PLACE: usize = 3;
+
+/// Who is known by a new event may idle so many times as long as others may be silent.
+const PATIENCE_WITH_PROVEN: u32 = 4;
 
 /// Whoever waits looks around no more often than this.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
@@ -175,7 +180,17 @@ impl Place {
         false
     }
 
-    /// A request begins; `None` where the connection has to leave, so that nothing must begin.
+    /// A request's head has come.
+    pub fn heard(&self) {
+        self.seat.heard();
+    }
+
+    /// A request was refused before it was a verified event.
+    pub fn refused(&self) {
+        self.seat.refused();
+    }
+
+    /// A verified event begins; `None` where the connection has to leave, so that nothing must begin.
     pub fn begin(&self) -> Option<Asking<'_>> {
         self.seat.begin()
     }
@@ -213,34 +228,38 @@ impl Taken {
         (Arc::clone(&client.free), client.here)
     }
 
-    /// Has one leave, of `client` if one is named; whether there was one. It has been idle for so long as `age` says,
-    /// or at least silent for `spared`.
+    /// Has one leave, of `client` if one is named; whether there was one. It has been as it is for so long as `age`
+    /// says, or at least silent for `spared`.
     ///
     /// # Why
-    /// Of the silent and the proven the larger group loses one: a flood of young ones must not cost true senders
-    /// their connections, nor may these, idle, cost others of theirs the handshake. It looks at everybody, which for
-    /// the 4,096 of the default takes some 50 microseconds, and only at the bound.
+    /// Of the silent and the proven only the larger group loses proven ones: a flood of young ones must not cost true
+    /// senders their connections, nor may these, idle, cost others of theirs the handshake. It looks at everybody,
+    /// which for the 4,096 of the default takes some 50 microseconds, and only at the bound.
     fn dismiss(&mut self, client: Option<ClientKey>, spared: Duration, age: Duration) -> bool {
         let [mut refused, mut silent, mut proven] = [Group::default(); 3];
-        let meant = |seat: &&Arc<Seat>| client.is_none() || seat.client == client;
-        for seat in self.seats.values().filter(meant) {
-            match seat.idle_since() {
-                // It takes no place from its client's others, so only somebody else's newcomer is served.
-                Some((Standing::Waiting, _)) if client.is_some() => {}
-                Some((Standing::Waiting | Standing::Silent, since)) => silent.add(since, seat),
-                Some((Standing::Refused, since)) => refused.add(since, seat),
-                Some((Standing::Proven, since)) => proven.add(since, seat),
-                None => {}
+        for seat in self.seats.values() {
+            let Some(idle) = seat.idle() else {
+                continue;
+            };
+            // A newcomer of a client is served by the places of its client's others only.
+            if client.is_some() && !(seat.client == client && idle.has_place) {
+                continue;
+            }
+            match idle.standing {
+                Standing::Waiting | Standing::Silent => silent.add(idle.since, seat),
+                Standing::Refused => refused.add(idle.since, seat),
+                Standing::Proven => proven.add(idle.since, seat),
             }
         }
-        let larger = match silent.count >= proven.count {
-            true => silent,
-            false => proven,
-        };
+        let spares_proven = silent.count >= proven.count;
         let leaver = refused
             .of_age(age)
-            .or_else(|| larger.of_age(age))
-            .or_else(|| silent.of_age(spared));
+            .or_else(|| silent.of_age(spared.min(age)))
+            .or_else(|| {
+                proven
+                    .of_age(age * PATIENCE_WITH_PROVEN)
+                    .filter(|_| !spares_proven)
+            });
         let Some(number) = leaver.filter(|seat| seat.dismiss()).map(|seat| seat.number) else {
             return false;
         };
@@ -248,10 +267,10 @@ impl Taken {
         true
     }
 
-    /// How long until one is of this `age`; `age` where a request of everybody is at work.
+    /// How long until one is of this `age`; `age` where an event of everybody is at work.
     fn until_of_age(&self, age: Duration) -> Duration {
-        let idle = self.seats.values().filter_map(|seat| seat.idle_since());
-        let since = idle.map(|(_, since)| since).min();
+        let idle = self.seats.values().filter_map(|seat| seat.idle());
+        let since = idle.map(|idle| idle.since).min();
         let rest = since.map_or(age, |since| age.saturating_sub(since.elapsed()));
         rest.max(LOOK_PAUSE)
     }

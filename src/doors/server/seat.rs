@@ -1,5 +1,5 @@
 //! What is known of a connection that decides whether it may have to leave: what it has shown of itself, and
-//! whether a request of its is at work.
+//! whether an event of its is at work.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,27 +19,37 @@ pub struct Seat {
 }
 
 /// What a connection has shown of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It waits for a place of its client.
     Waiting,
-    /// It has asked nothing.
+    /// It has asked nothing, or its first request has not come to its end.
     Silent,
-    /// Nothing that it asked was accepted.
+    /// Nothing that it asked was a new event.
     Refused,
-    /// An event of its was accepted.
+    /// It brought a new event, which somebody who only listened cannot.
     Proven,
 }
 
-/// A request at work, until it is dropped.
+/// What decides who leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// What it has shown of itself.
+    pub standing: Standing,
+    /// Since when; of one that is proven, since when nothing came from it.
+    pub since: Instant,
+    /// Whether it has a place of its client's.
+    pub has_place: bool,
+}
+
+/// An event at work, until it is dropped.
 pub struct Asking<'a>(&'a Seat);
 
 struct State {
-    /// Its place among its client's.
+    /// Its place among its client's, until it brings an event: those have bounds of their own.
     held: Option<OwnedSemaphorePermit>,
     standing: Standing,
     going: usize,
-    /// Since when nothing has gone on.
     since: Instant,
     leaves: bool,
 }
@@ -84,13 +94,17 @@ impl Seat {
         !state.leaves
     }
 
-    /// Since when it could have left; `None` while a request is at work, and once it leaves.
-    pub fn idle_since(&self) -> Option<(Standing, Instant)> {
+    /// What would let it leave; `None` while an event of its is at work, and once it leaves.
+    pub fn idle(&self) -> Option<Idle> {
         let state = self.state();
-        (state.going == 0 && !state.leaves).then_some((state.standing, state.since))
+        (state.going == 0 && !state.leaves).then(|| Idle {
+            standing: state.standing,
+            since: state.since,
+            has_place: state.held.is_some(),
+        })
     }
 
-    /// Has it leave, unless a request has begun meanwhile; whether it does.
+    /// Has it leave, unless an event has begun meanwhile; whether it does.
     pub fn dismiss(&self) -> bool {
         let mut state = self.state();
         let may = state.going == 0 && !state.leaves;
@@ -108,16 +122,27 @@ impl Seat {
         self.leave.notified().await;
     }
 
-    /// A request begins; `None` where the connection has to leave.
+    /// A request's head has come. Only who is proven is younger for it: others could stay for ever by asking.
+    pub fn heard(&self) {
+        let mut state = self.state();
+        if state.standing == Standing::Proven {
+            state.since = Instant::now();
+        }
+    }
+
+    /// A request was refused.
+    pub fn refused(&self) {
+        self.state().falls();
+    }
+
+    /// A verified event begins; `None` where the connection has to leave.
     pub fn begin(&self) -> Option<Asking<'_>> {
         let mut state = self.state();
         if state.leaves {
             return None;
         }
-        if state.standing != Standing::Proven {
-            state.standing = Standing::Refused;
-        }
         state.going += 1;
+        state.held = None;
         Some(Asking(self))
     }
 
@@ -126,10 +151,22 @@ impl Seat {
     }
 }
 
+// === impl State ===
+
+impl State {
+    /// It asked something that was no new event.
+    fn falls(&mut self) {
+        if self.standing < Standing::Refused {
+            self.standing = Standing::Refused;
+            self.since = Instant::now();
+        }
+    }
+}
+
 // === impl Asking ===
 
 impl Asking<'_> {
-    /// The request was accepted.
+    /// The event is a new one.
     pub fn proven(&self) {
         self.0.state().standing = Standing::Proven;
     }
@@ -139,6 +176,9 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.going -= 1;
-        state.since = Instant::now();
+        match state.standing {
+            Standing::Proven => state.since = Instant::now(),
+            Standing::Waiting | Standing::Silent | Standing::Refused => state.falls(),
+        }
     }
 }

@@ -101,7 +101,7 @@ fn size(
 }
 
 /// Shorter than a handshake across the world it would send true senders away.
-const SILENT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+const SILENT: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(60);
 const SHORT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 const BODY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(20);
 /// A platform waits for 30 s at the most.

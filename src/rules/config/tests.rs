@@ -152,7 +152,7 @@ fn what_is_right_is_taken() {
         "[server]\nlisten = [\"0.0.0.0:8080\", \"[::1]:8080\"]\ntrusted_proxies = [\"10.1.2.3/8\", \"::1\"]\nclient_address_from = \"forwarded\"",
         "[server]\nlisten = \"127.0.0.1:9180\"\n[admin]\nlisten = \"127.0.0.2:9180\"",
         "[admin]\nlisten = \"0.0.0.0:9180\"\ntoken = \"env:B\"",
-        "[server.limits]\nconnections = 16\nclient_connections = 1\nsilent_time = \"100ms\"\nbody_time = \"1s\"\nrequest_time = \"29s\"\nhead_bytes = \"4KiB\"\ntarget_bytes = \"256B\"\nheaders = 16\nlive = 1",
+        "[server.limits]\nconnections = 16\nclient_connections = 1\nsilent_time = \"500ms\"\nbody_time = \"1s\"\nrequest_time = \"29s\"\nhead_bytes = \"4KiB\"\ntarget_bytes = \"256B\"\nheaders = 16\nlive = 1",
         "[server]\nlisten = [\"unix:gate.sock\", \"systemd:gate\", \"[::]:80\"]\nsocket_mode = \"600\"\ntrusted_proxies = [\"127.0.0.1\"]\n[admin]\nlisten = [\"unix:admin.sock\", \"127.0.0.1:9180\"]\nsocket_mode = \"0777\"",
         "[server]\ndrain_delay = \"10min\"\ndrain_timeout = \"0s\"\n[store]\nlock_wait = \"0s\"",
         "[store]\nremember = \"74h\"\npath = \"/var/lib/a.redb\"",

@@ -22,16 +22,20 @@ async fn come(places: &Arc<Places>, last: u8) -> Option<Arc<Place>> {
     places.take(Some(client), permit)
 }
 
-/// Comes, and asks something right away.
-async fn ask(places: &Arc<Places>, last: u8, is_accepted: bool) -> Arc<Place> {
+/// Comes, and brings a new event, or asks for what is refused.
+async fn ask(places: &Arc<Places>, last: u8, is_event: bool) -> Arc<Place> {
     let place = come(places, last).await.unwrap();
     assert!(place.settled().await);
-    let asking = place.begin().unwrap();
-    if is_accepted {
-        asking.proven();
-    }
-    drop(asking);
+    again(&place, is_event);
     place
+}
+
+fn again(place: &Place, is_event: bool) {
+    place.heard();
+    match is_event {
+        true => place.begin().unwrap().proven(),
+        false => place.refused(),
+    }
 }
 
 /// Whether it is so without any time going by.
@@ -85,48 +89,81 @@ async fn nobody_young_leaves_and_the_newcomer_waits_until_somebody_is_of_age() {
 async fn a_place_that_comes_free_goes_to_who_has_waited_longest() {
     let places = places(100, 1);
     let one = come(&places, 1).await.unwrap();
-    let asking = one.begin().unwrap();
     let two = come(&places, 1).await.unwrap();
     let waiting = tokio::spawn(async move { two.settled().await.then_some(two) });
     tokio::task::yield_now().await;
     let three = come(&places, 1).await.unwrap();
-    drop(asking);
     drop(one);
-    let two = waiting.await.unwrap().unwrap();
-    let _asking = two.begin().unwrap();
-    assert!(
-        !three.settled().await,
-        "nobody can leave for as long as a handshake"
-    );
+    let _two = waiting.await.unwrap().unwrap();
+    assert!(at_once(three.settled()).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_those_that_asked_the_refused_leave_before_the_proven_and_the_longest_idle_first() {
-    let places = places(100, 4);
-    let old = ask(&places, 1, true).await;
-    let busy = come(&places, 1).await.unwrap();
-    let _asking = busy.begin().unwrap();
-    let junk = ask(&places, 1, false).await;
-    advance(AGE / 2).await;
-    let fresh = ask(&places, 1, true).await;
-    advance(AGE).await;
-    let come = async || {
-        let newcomer = come(&places, 1).await.unwrap();
-        assert!(newcomer.settled().await);
-        newcomer
-    };
-    let first = come().await;
-    assert!(leaves(&junk).await && !leaves(&old).await);
-    let second = come().await;
-    assert!(leaves(&old).await && !leaves(&fresh).await);
+async fn an_event_at_work_takes_no_place_from_its_client() {
+    let places = places(100, 1);
+    let one = come(&places, 1).await.unwrap();
+    let asking = one.begin().unwrap();
+    let two = come(&places, 1).await.unwrap();
+    assert!(at_once(two.settled()).await.is_some());
+    // Nor does it once it is known, however long it idles.
+    asking.proven();
+    drop(asking);
+    drop(two);
+    advance(AGE * 100).await;
     assert!(
-        at_once(come()).await.is_none(),
-        "the silent ones are more now, and will be of age"
+        at_once(come(&places, 1).await.unwrap().settled())
+            .await
+            .is_some()
     );
-    let _asking = [first.begin().unwrap(), second.begin().unwrap()];
-    let third = come().await;
-    assert!(leaves(&fresh).await && !leaves(&busy).await);
-    drop(third);
+    assert!(!leaves(&one).await);
+}
+
+/// Regression: whoever asked for junk again and again never came of age.
+#[tokio::test(start_paused = true)]
+async fn asking_for_junk_makes_nobody_younger() {
+    let places = places(100, 2);
+    let junk = ask(&places, 1, false).await;
+    let copies = come(&places, 1).await.unwrap();
+    for _ in 0..3 {
+        advance(AGE / 2).await;
+        again(&junk, false);
+    }
+    let newcomer = come(&places, 1).await.unwrap();
+    assert!(leaves(&junk).await && newcomer.settled().await);
+    // An event that came before proves nothing, and its place among all is free for others.
+    let copy = |place: &Place| drop(place.begin().unwrap());
+    copy(&copies);
+    advance(AGE).await;
+    copy(&copies);
+    assert!(places.taken().dismiss(None, AGE, AGE));
+    assert!(leaves(&copies).await && copies.begin().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_all_the_refused_leave_first_then_the_silent_and_the_proven_where_they_are_more() {
+    let places = places(100, 100);
+    let old = ask(&places, 1, true).await;
+    let busy = ask(&places, 1, true).await;
+    let _at_work = busy.begin().unwrap();
+    let fresh = ask(&places, 1, true).await;
+    let silent = come(&places, 2).await.unwrap();
+    let junk = ask(&places, 2, false).await;
+    let dismiss = || places.taken().dismiss(None, AGE, AGE);
+    assert!(!dismiss(), "nobody is of age");
+    advance(AGE).await;
+    assert!(dismiss() && leaves(&junk).await);
+    assert!(dismiss() && leaves(&silent).await);
+    assert!(!dismiss(), "who is known may idle for longer");
+    advance(AGE * (PATIENCE_WITH_PROVEN - 1)).await;
+    fresh.heard();
+    let newcomers = [2, 2].map(|last| come(&places, last));
+    let [first, second] = newcomers;
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert!(!dismiss(), "the others are as many, and will be of age");
+    drop(second);
+    assert!(dismiss() && leaves(&old).await);
+    assert!(!dismiss() && !leaves(&fresh).await && !leaves(&busy).await);
+    drop(first);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,47 +174,41 @@ async fn in_a_crowd_the_oldest_silent_one_leaves_though_it_is_young() {
         crowd.push(come(&places, 1).await.unwrap());
     }
     assert!(!leaves(&crowd[0]).await);
-    let _fifth = come(&places, 1).await.unwrap();
+    let fifth = come(&places, 1).await.unwrap();
     assert!(leaves(&crowd[0]).await);
     drop(crowd.remove(0));
-    // The next in the row has the place, asks, and cannot be sent away for another.
+    // The next in the row has the place, and asks: it is no longer silent, and too young for one that was refused.
     assert!(crowd[0].settled().await);
-    let asking = crowd[0].begin().unwrap();
+    crowd[0].refused();
     assert!(come(&places, 1).await.is_none(), "as many wait as may");
     assert!(come(&places, 2).await.is_some());
-    drop(asking);
-    assert!(
-        come(&places, 1).await.is_none(),
-        "it is no longer silent, and has just asked"
-    );
+    drop(fifth);
+    assert!(come(&places, 1).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_places_are_taken_anybody_of_age_leaves() {
+async fn when_all_places_are_taken_the_newcomer_waits_until_somebody_may_leave() {
     let places = places(3, 1);
     let asked = ask(&places, 1, true).await;
     let busy = ask(&places, 2, true).await;
-    let asking = busy.begin().unwrap();
-    // It waits for a place of its client, and is silent like any other.
-    let waiting = come(&places, 1).await.unwrap();
+    let at_work = busy.begin().unwrap();
+    let silent = come(&places, 1).await.unwrap();
+    let waits = |last| {
+        let places = Arc::clone(&places);
+        tokio::spawn(async move { come(&places, last).await.unwrap() })
+    };
     let began = Instant::now();
-    let newcomer = tokio::spawn({
-        let places = Arc::clone(&places);
-        async move { come(&places, 3).await.unwrap() }
-    });
-    waiting.dismissed().await;
+    let newcomer = waits(3);
+    silent.dismissed().await;
     assert!(began.elapsed() >= AGE && began.elapsed() < AGE * 2);
-    drop(waiting);
+    drop(silent);
     let newcomer = newcomer.await.unwrap();
-    let _asking_too = newcomer.begin().unwrap();
-    let next = tokio::spawn({
-        let places = Arc::clone(&places);
-        async move { come(&places, 4).await.unwrap() }
-    });
+    let _at_work_too = newcomer.begin().unwrap();
+    let next = waits(4);
     asked.dismissed().await;
     drop(asked);
     next.await.unwrap();
-    drop(asking);
+    drop(at_work);
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,7 +221,8 @@ async fn nothing_is_kept_of_those_who_left() {
         advance(AGE).await;
         let four = come(&places, 1).await.unwrap();
         assert!(leaves(&two).await && !leaves(&one).await);
-        drop((one, two, three, four));
+        let five = ask(&places, 2, true).await;
+        drop((one, two, three, four, five));
     }
     let taken = places.taken();
     assert!(taken.clients.is_empty() && taken.seats.is_empty());
