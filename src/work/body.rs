@@ -1,16 +1,18 @@
 //! Reads a body: raw, bounded in bytes and in time, never truncated.
 //!
 //! All bodies that are being read share one budget of memory. It is taken as bytes arrive, not as they are
-//! announced, so that announcing much and sending nothing holds nothing.
+//! announced, so that announcing much and sending nothing holds nothing. What else a client makes us keep before it
+//! is known, like the heads of HTTP/2, is held of the same budget; it can wait for room, where a body cannot.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::rules::client::ClientKey;
@@ -18,19 +20,32 @@ use crate::rules::client::ClientKey;
 /// The memory that bodies may take: all of them together, and those of one client until they are verified.
 pub struct BodyBudget {
     all: Arc<Semaphore>,
+    /// What may be held besides bodies.
+    besides: Arc<Semaphore>,
     by_client: Arc<ByClient>,
     client_max: usize,
 }
 
-/// Bytes of unverified bodies by client.
+/// What clients have of the memory; those only that have something, or wait for it.
 #[derive(Default)]
-struct ByClient(Mutex<HashMap<ClientKey, usize>>);
+struct ByClient(Mutex<HashMap<ClientKey, OfClient>>);
+
+/// What one client has of it.
+#[derive(Default)]
+struct OfClient {
+    bytes: usize,
+    /// How many [`ClientShare`]s there are, empty ones included.
+    shares: usize,
+    /// Told each time that bytes come free.
+    freed: Arc<Notify>,
+}
 
 /// A client's share of the memory, until it is dropped.
 pub struct ClientShare {
     by_client: Arc<ByClient>,
     client: ClientKey,
     bytes: usize,
+    freed: Arc<Notify>,
 }
 
 /// A complete body.
@@ -59,9 +74,14 @@ pub enum BodyError {
 /// One client's unverified bodies may take this part of the budget, so that nobody alone takes all of it.
 const CLIENT_PART: usize = 8;
 
+/// What is held besides bodies may take this part of it, so that who waits to hold something takes bodies no room
+/// that they cannot wait for.
+const BESIDES_PART: usize = 2;
+
 /// Bytes of the budget that are taken, until this is dropped.
 pub struct Held {
     _of_client: ClientShare,
+    _besides: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
@@ -94,25 +114,44 @@ impl BodyBudget {
     /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Self {
         Self {
-            all: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
+            all: semaphore(bytes),
+            besides: semaphore(bytes / BESIDES_PART),
             by_client: Arc::default(),
             client_max: bytes / CLIENT_PART,
         }
     }
 
+    /// The bytes that one client may take.
+    pub const fn client_bytes(&self) -> usize {
+        self.client_max
+    }
+
     /// Takes so many bytes for something else that a client has in memory; `None` if there is no room.
-    pub fn hold(&self, client: ClientKey, bytes: u32) -> Option<Held> {
-        let mut of_client = ClientShare {
-            by_client: Arc::clone(&self.by_client),
-            client,
-            bytes: 0,
-        };
-        let has_room = of_client.grow(usize::try_from(bytes).ok()?, self.client_max);
-        let all = Arc::clone(&self.all).try_acquire_many_owned(bytes).ok();
-        all.filter(|_| has_room).map(|all| Held {
+    pub fn try_hold(&self, client: ClientKey, bytes: u32) -> Option<Held> {
+        let mut of_client = ClientShare::new(&self.by_client, client);
+        if !of_client.grow(usize::try_from(bytes).ok()?, self.client_max) {
+            return None;
+        }
+        Some(Held {
             _of_client: of_client,
-            _all: all,
+            _besides: Arc::clone(&self.besides)
+                .try_acquire_many_owned(bytes)
+                .ok()?,
+            _all: Arc::clone(&self.all).try_acquire_many_owned(bytes).ok()?,
         })
+    }
+
+    /// The same, and waits for room: first for the client's, so that one who has all its part keeps nobody else
+    /// waiting, then, each in its turn, for that of all. For ever, if it is more than a client may take.
+    pub async fn hold(&self, client: ClientKey, bytes: u32) -> Held {
+        let mut of_client = ClientShare::new(&self.by_client, client);
+        let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+        of_client.grow_in_time(wanted, self.client_max).await;
+        Held {
+            _of_client: of_client,
+            _besides: acquire(&self.besides, bytes).await,
+            _all: acquire(&self.all, bytes).await,
+        }
     }
 
     /// Reads a body of at most `max` bytes at this pace.
@@ -129,11 +168,7 @@ impl BodyBudget {
         let began = Instant::now();
         let mut read = Chunks::None;
         let mut share: Option<OwnedSemaphorePermit> = None;
-        let mut unverified = ClientShare {
-            by_client: Arc::clone(&self.by_client),
-            client,
-            bytes: 0,
-        };
+        let mut unverified = ClientShare::new(&self.by_client, client);
         loop {
             let until = began + pace.patience(read.len());
             let frame = tokio::time::timeout_at(until, body.frame());
@@ -173,27 +208,59 @@ impl BodyBudget {
 // === impl ClientShare ===
 
 impl ClientShare {
+    /// Nothing yet.
+    fn new(by_client: &Arc<ByClient>, client: ClientKey) -> Self {
+        let freed = {
+            let mut clients = by_client.clients();
+            let of_client = clients.entry(client).or_default();
+            of_client.shares += 1;
+            Arc::clone(&of_client.freed)
+        };
+        Self {
+            by_client: Arc::clone(by_client),
+            client,
+            bytes: 0,
+            freed,
+        }
+    }
+
     /// Takes so many bytes more, unless the client then has more than `max`.
     fn grow(&mut self, bytes: usize, max: usize) -> bool {
         let mut clients = self.by_client.clients();
-        let taken = clients.entry(self.client).or_default();
-        if *taken + bytes > max {
+        let taken = &mut clients.entry(self.client).or_default().bytes;
+        if bytes > max.saturating_sub(*taken) {
             return false;
         }
         *taken += bytes;
         self.bytes += bytes;
         true
     }
+
+    /// The same, once there is room.
+    async fn grow_in_time(&mut self, bytes: usize, max: usize) {
+        let freed = Arc::clone(&self.freed);
+        while !self.grow(bytes, max) {
+            // What came free since is remembered, and passed on to another who waits if this one is dropped.
+            freed.notified().await;
+        }
+        // One is told for all that came free, and there may be room for the next.
+        freed.notify_one();
+    }
 }
 
 impl Drop for ClientShare {
     fn drop(&mut self) {
         let mut clients = self.by_client.clients();
-        if let Some(taken) = clients.get_mut(&self.client) {
-            *taken -= self.bytes;
-            if *taken == 0 {
+        if let Some(of_client) = clients.get_mut(&self.client) {
+            of_client.bytes -= self.bytes;
+            of_client.shares -= 1;
+            if of_client.shares == 0 {
                 clients.remove(&self.client);
             }
+        }
+        drop(clients);
+        if self.bytes > 0 {
+            self.freed.notify_one();
         }
     }
 }
@@ -201,7 +268,7 @@ impl Drop for ClientShare {
 // === impl ByClient ===
 
 impl ByClient {
-    fn clients(&self) -> MutexGuard<'_, HashMap<ClientKey, usize>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientKey, OfClient>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -215,6 +282,18 @@ impl BodyError {
             Self::TooLarge | Self::TooSlow | Self::Broken => true,
             Self::NoMemory => false,
         }
+    }
+}
+
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+}
+
+async fn acquire(from: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit {
+    match Arc::clone(from).acquire_many_owned(permits).await {
+        Ok(permits) => permits,
+        // Nobody closes it.
+        Err(_) => pending().await,
     }
 }
 
@@ -260,26 +339,4 @@ impl Chunks {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    #[test]
-    fn what_is_held_counts_for_its_client_and_for_all_until_it_is_dropped() {
-        let client = |last| ClientKey::from(IpAddr::from([192, 0, 2, last]));
-        let part = 100;
-        let budget = BodyBudget::new(part * CLIENT_PART);
-        let mut held = vec![budget.hold(client(1), 60).unwrap()];
-        assert!(budget.hold(client(1), 60).is_none(), "its own part");
-        held.extend(
-            (2..)
-                .map_while(|last| budget.hold(client(last), 100))
-                .take(200),
-        );
-        assert_eq!(held.len(), CLIENT_PART, "all of it");
-        drop(held);
-        assert!(budget.hold(client(1), 100).is_some());
-        assert!(budget.by_client.clients().is_empty());
-    }
-}
+mod tests;

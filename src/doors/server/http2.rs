@@ -101,7 +101,7 @@ where
 async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Full<Bytes>> {
     // A connection has many streams, and each costs its sender a few bytes only.
     let client = ClientKey::from(caller.peer);
-    let Some(_held) = caller.gate.bodies.hold(client, STREAM_BYTES) else {
+    let Some(_held) = caller.gate.bodies.try_hold(client, STREAM_BYTES) else {
         return caller.gate.overloaded();
     };
     let (mut head, body) = request.into_parts();
