@@ -26,7 +26,7 @@ pub struct Limits {
     pub acme_pause: Duration,
     /// How large a head may be.
     pub head: HeadLimits,
-    /// Requests of one HTTP/2 connection at one time.
+    /// Requests of one HTTP/2 connection at one time; fewer, if so many would take all memory that one client may.
     pub http2_streams: u32,
     /// A whole head, first byte included, has this long to arrive.
     pub head_time: Duration,
@@ -50,7 +50,8 @@ pub struct Limits {
     pub body_rate: u32,
     /// In the narrow lane a body has less time.
     pub lane_body_time: Duration,
-    /// Bytes of all bodies in memory at one time.
+    /// Bytes of all bodies in memory at one time, and of the heads of HTTP/2, each of which counts 64 KiB. They have
+    /// half of it at most.
     pub body_bytes: usize,
     /// A whole request: the shortest time that a platform waits (30 s) less what the way takes.
     pub request_time: Duration,

@@ -19,7 +19,8 @@ use crate::support::tls::{Certificates, Hello};
 const HOOK: &str = "https://gate/webhooks/walletwerk";
 const CONNECTIONS: &str = "passgate_connections";
 
-fn setup(app: App, more: &str) -> (Setup, Certificates) {
+/// A gateway with TLS and HTTP/2 before this app.
+pub fn setup(app: App, more: &str) -> (Setup, Certificates) {
     let (certificates, _) = Certificates::of("gate");
     let lines = certificates.lines("one");
     let tls = format!("{more}\n[server.tls]\nhttp2 = true\n{lines}");
@@ -32,7 +33,7 @@ async fn willing() -> (Gate, Certificates) {
 }
 
 /// A connection for requests. It lives as long as one of its handles.
-async fn connect(gate: &Gate) -> SendRequest<Bytes> {
+pub async fn connect(gate: &Gate) -> SendRequest<Bytes> {
     let stream = Hello::to("gate")
         .offering(&["h2"])
         .shake(gate.address)
@@ -80,7 +81,8 @@ fn outcome(response: &Response<()>) -> &str {
     response.headers()["passgate-outcome"].to_str().unwrap()
 }
 
-async fn deliver(requests: &mut SendRequest<Bytes>, n: u64) -> u16 {
+/// Sends an event; the status of its answer.
+pub async fn deliver(requests: &mut SendRequest<Bytes>, n: u64) -> u16 {
     let body = card_event(n);
     let head = head(HOOK, &body, n).body(()).unwrap();
     ended(begin(requests, head, Some(&body)))
@@ -239,7 +241,7 @@ async fn flawed_heads_are_refused_one_by_one() {
 }
 
 /// The fields of a good request, which each case spoils.
-fn good_fields(n: u64) -> Vec<(String, String)> {
+pub fn good_fields(n: u64) -> Vec<(String, String)> {
     let body = card_event(n);
     [
         (":method", "POST"),
@@ -257,7 +259,8 @@ fn good_fields(n: u64) -> Vec<(String, String)> {
     .to_vec()
 }
 
-fn block(list: &[(String, String)]) -> Vec<u8> {
+/// The head of these fields.
+pub fn block(list: &[(String, String)]) -> Vec<u8> {
     let list: Vec<_> = list
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))

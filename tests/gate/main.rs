@@ -27,6 +27,9 @@ mod tls;
 /// HTTP/2 inside of it.
 mod http2;
 
+/// The memory that heads of HTTP/2 take, and who waits for it.
+mod heads;
+
 /// Quotas of routes and of clients, and the numbers they tell.
 mod quotas;
 

@@ -1,7 +1,7 @@
 //! HTTP/2 frame by frame, for what no library would send.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,7 +58,12 @@ pub struct Frame {
 impl Frames {
     /// Connects, and says what every client says first.
     pub async fn open(to: SocketAddr) -> Self {
-        let mut frames = Self::silent(to).await;
+        Self::open_from(IpAddr::from([127, 0, 0, 1]), to).await
+    }
+
+    /// The same from this address of ours.
+    pub async fn open_from(from: IpAddr, to: SocketAddr) -> Self {
+        let mut frames = Self::silent_from(from, to).await;
         frames.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         frames.send(SETTINGS, 0, 0, &[]).await;
         frames
@@ -66,7 +71,11 @@ impl Frames {
 
     /// Connects, and says nothing.
     pub async fn silent(to: SocketAddr) -> Self {
-        let hello = Hello::to("gate").offering(&["h2"]);
+        Self::silent_from(IpAddr::from([127, 0, 0, 1]), to).await
+    }
+
+    async fn silent_from(from: IpAddr, to: SocketAddr) -> Self {
+        let hello = Hello::to("gate").offering(&["h2"]).coming_from(from);
         Self {
             stream: hello.shake(to).await.expect("a handshake"),
             fates: HashMap::new(),

@@ -1,6 +1,6 @@
 //! A sender behind TLS, and the certificates that the gateway shows it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -38,6 +38,8 @@ pub struct Hello {
     pub name: String,
     /// The protocols it offers.
     pub protocols: Vec<Vec<u8>>,
+    /// The address of ours that it comes from.
+    pub from: IpAddr,
     /// The version it speaks.
     pub version: &'static SupportedProtocolVersion,
 }
@@ -132,8 +134,15 @@ impl Hello {
         Self {
             name: name.to_owned(),
             protocols: Vec::new(),
+            from: IpAddr::from([127, 0, 0, 1]),
             version: &TLS13,
         }
+    }
+
+    /// The same from this address of ours.
+    pub fn coming_from(mut self, from: IpAddr) -> Self {
+        self.from = from;
+        self
     }
 
     /// The same in TLS 1.2.
@@ -162,7 +171,9 @@ impl Hello {
             .with_no_client_auth();
         config.alpn_protocols.clone_from(&self.protocols);
         let name = ServerName::try_from(self.name.clone()).unwrap();
-        let socket = TcpStream::connect(to).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((self.from, 0).into())?;
+        let socket = socket.connect(to).await?;
         socket.set_nodelay(true)?;
         TlsConnector::from(Arc::new(config))
             .connect(name, socket)
