@@ -95,9 +95,8 @@ impl Default for Limits {
             certificate_poll: Duration::from_secs(5),
             acme_pause: Duration::from_secs(5 * 60),
             head: HeadLimits::DEFAULT,
-            // No platform needs more, and each costs memory before its sender is known: with six, a connection of
-            // heads that are small on the wire takes 96 times the bytes of its handshake and its heads.
-            http2_streams: 6,
+            // No platform needs more.
+            http2_streams: 16,
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             http2_age: Duration::from_secs(60 * 60),
