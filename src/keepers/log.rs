@@ -4,6 +4,8 @@
 //! never holds up a request: beyond the bound lines are dropped, counted, and the next line that goes
 //! through says how many. No secret, credential, token, query or body is ever handed to this module.
 
+mod line;
+
 use std::fmt::Write as _;
 use std::io::Write;
 use std::mem;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::words::secret::Reference;
 use crate::words::time::{Clock, Timestamp};
 
 /// Bytes of lines that wait to be written; beyond it lines are dropped.
@@ -56,19 +59,19 @@ pub struct Log {
 }
 
 /// What is said of one request.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct RequestLine<'a> {
+    /// When it ended.
+    pub at: Timestamp,
     /// Our own name for the request.
     pub request_id: &'a str,
     /// The route's name, if one was found.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
     /// How it ended.
     pub outcome: &'static str,
     /// What the sender was told.
     pub status: u16,
     /// The true reason of a refusal, or what kind of a duplicate it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
     /// The client's address.
     pub client: std::net::IpAddr,
@@ -79,32 +82,27 @@ pub struct RequestLine<'a> {
     /// From the complete head to the answer.
     pub latency_ms: f64,
     /// The rest, once the event was verified.
-    #[serde(flatten)]
     pub event: Option<EventFields>,
 }
 
 /// What is said of a verified event.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct EventFields {
     /// The idempotency key.
     pub event_id: String,
     /// The provider's name of what happened.
     pub event_type: String,
     /// The provider's delivery id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_id: Option<String>,
     /// How strong the proof is.
     pub assurance: &'static str,
     /// Which secret matched, by its reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    pub secret: Option<Reference>,
     /// How the proof was written.
     pub proof: &'static str,
     /// The delivery id came with other content before.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub id_conflict: bool,
     /// How long the app took, if it was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
 }
 
@@ -168,8 +166,8 @@ impl Log {
     /// Says how a request ended.
     pub fn request(&self, line: &RequestLine<'_>) {
         match self.format {
-            Format::Json => self.json(Level::Info, "request", line),
-            Format::Pretty => self.line(&pretty_request(self.clock.now(), line)),
+            Format::Json => self.shared.push(&line::of_request(line)),
+            Format::Pretty => self.line(&pretty_request(line)),
         }
     }
 
@@ -301,10 +299,10 @@ pub fn bounded(text: &str) -> String {
     text.get(..end).unwrap_or(text).to_owned()
 }
 
-fn pretty_request(now: Timestamp, line: &RequestLine<'_>) -> String {
+fn pretty_request(line: &RequestLine<'_>) -> String {
     let mut text = format!(
         "{} {} {:<12} {}",
-        clock_time(now),
+        clock_time(line.at),
         line.status,
         line.outcome,
         line.route.unwrap_or("-"),

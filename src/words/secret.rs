@@ -4,6 +4,7 @@
 //! every use. Which secret matched is told by its [`Reference`], never by the secret.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// Where a secret comes from: `env:NAME` or `file:/path`, as the configuration writes it. Safe to log.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Reference(String);
+pub struct Reference(Arc<str>);
 
 /// The bytes of a secret together with where they came from.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ pub struct Presented {
 impl Reference {
     /// A reference as the configuration writes it.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().into())
     }
 
     /// The text as the configuration writes it.

@@ -344,10 +344,7 @@ impl Gate {
             event_type: bounded(&verdict.event_type),
             delivery_id: verdict.identity.delivery_id.as_deref().map(bounded),
             assurance: verdict.assurance.label(),
-            secret: verdict
-                .secret
-                .as_ref()
-                .map(|secret| secret.as_str().to_owned()),
+            secret: verdict.secret.clone(),
             proof: verdict.proof,
             id_conflict: false,
             upstream_ms: None,
@@ -379,7 +376,9 @@ impl Gate {
         if !outcome.is_accepted() {
             self.recent.note_refused(self.refused(&trace, &ending));
         }
+        let now = self.clock.now();
         self.log.request(&RequestLine {
+            at: now,
             request_id: &trace.head.request_id,
             route: trace.route.as_ref().map(|route| &*route.config.name),
             outcome: outcome.label(),
@@ -395,7 +394,7 @@ impl Gate {
         ending.into_response(
             &trace.head.request_id,
             quota.map(|quota| quota.standing()),
-            self.clock.now(),
+            now,
         )
     }
 

@@ -1,0 +1,197 @@
+//! How the line of a request is written in JSON, one member after the other.
+//!
+//! # Why
+//! Every request writes one. A serializer that knows nothing of the line looks for what must be escaped byte by
+//! byte and hands each piece on by itself; here a text that needs no escaping, and hardly any does, is looked at
+//! many bytes at a time and copied in one piece.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use serde_json::to_writer;
+
+use crate::keepers::log::RequestLine;
+use crate::words::secret::Reference;
+use crate::words::time::Timestamp;
+
+/// Bytes that nearly every line has room in.
+const LINE_BYTES_USUALLY: usize = 640;
+
+/// A line in the making: one JSON object.
+struct Line(Vec<u8>);
+
+/// The line of a request, with its line feed.
+pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
+    let mut line = Line::begin(request.at);
+    line.text("request_id", request.request_id);
+    line.text_if_any("route", request.route);
+    line.text("outcome", request.outcome);
+    line.plain("status", request.status);
+    line.text_if_any("reason", request.reason);
+    line.plain_text("client", request.client);
+    line.text("method", request.method);
+    line.plain("body_bytes", request.body_bytes);
+    line.fraction("latency_ms", request.latency_ms);
+    if let Some(event) = &request.event {
+        line.text("event_id", &event.event_id);
+        line.text("event_type", &event.event_type);
+        line.text_if_any("delivery_id", event.delivery_id.as_deref());
+        line.text("assurance", event.assurance);
+        line.text_if_any("secret", event.secret.as_ref().map(Reference::as_str));
+        line.text("proof", event.proof);
+        if event.id_conflict {
+            line.plain("id_conflict", true);
+        }
+        if let Some(took) = event.upstream_ms {
+            line.fraction("upstream_ms", took);
+        }
+    }
+    line.end()
+}
+
+// === impl Line ===
+
+impl Line {
+    fn begin(at: Timestamp) -> Self {
+        let mut line = Self(Vec::with_capacity(LINE_BYTES_USUALLY));
+        line.0.extend_from_slice(b"{\"time\":");
+        line.value(&at.to_rfc3339());
+        line.0
+            .extend_from_slice(b",\"level\":\"info\",\"message\":\"request\"");
+        line
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        self.value(value);
+    }
+
+    fn text_if_any(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// A number or a truth value, which are written as they are shown.
+    fn plain(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        // Writing into memory cannot fail, here and below.
+        let _ = write!(self.0, "{value}");
+    }
+
+    /// A value that is shown in digits, letters, dots and colons only.
+    fn plain_text(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        let _ = write!(self.0, "\"{value}\"");
+    }
+
+    fn fraction(&mut self, name: &'static str, value: f64) {
+        self.name(name);
+        let _ = to_writer(&mut self.0, &value);
+    }
+
+    fn value(&mut self, text: &str) {
+        // Without a way out half-way, so that many bytes are looked at in one step.
+        let needs_escape = |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\');
+        match text.bytes().fold(false, needs_escape) {
+            true => {
+                let _ = to_writer(&mut self.0, text);
+            }
+            false => {
+                self.0.push(b'"');
+                self.0.extend_from_slice(text.as_bytes());
+                self.0.push(b'"');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::keepers::log::EventFields;
+
+    fn request(text: &str) -> RequestLine<'_> {
+        RequestLine {
+            at: Timestamp::from_secs(0),
+            request_id: "r1",
+            route: None,
+            outcome: "forwarded",
+            status: 200,
+            reason: Some(text),
+            client: [192, 0, 2, 1].into(),
+            method: text,
+            body_bytes: 7,
+            latency_ms: 2.0,
+            event: None,
+        }
+    }
+
+    fn read(line: &[u8]) -> Value {
+        let (last, object) = line.split_last().unwrap();
+        assert_eq!(*last, b'\n');
+        assert!(!object.contains(&b'\n'), "one line");
+        serde_json::from_slice(object).unwrap()
+    }
+
+    #[test]
+    fn a_line_says_what_is_known_and_leaves_out_what_is_not() {
+        let mut line = request("why");
+        let without = json!({
+            "time": "1970-01-01T00:00:00Z", "level": "info", "message": "request", "request_id": "r1", "outcome": "forwarded",
+            "status": 200, "reason": "why", "client": "192.0.2.1", "method": "why", "body_bytes": 7,
+            "latency_ms": 2.0,
+        });
+        assert_eq!(read(&of_request(&line)), without);
+        line.route = Some("cards");
+        line.client = std::net::Ipv6Addr::LOCALHOST.into();
+        line.event = Some(EventFields {
+            event_id: "evt_1".to_owned(),
+            event_type: "card.active".to_owned(),
+            delivery_id: Some("d1".to_owned()),
+            assurance: "signature",
+            secret: Some(Reference::new("env:S")),
+            proof: "hex",
+            id_conflict: true,
+            upstream_ms: Some(0.25),
+        });
+        let with = json!({
+            "time": "1970-01-01T00:00:00Z", "level": "info", "message": "request", "request_id": "r1", "route": "cards",
+            "outcome": "forwarded", "status": 200, "reason": "why", "client": "::1", "method": "why",
+            "body_bytes": 7, "latency_ms": 2.0, "event_id": "evt_1", "event_type": "card.active",
+            "delivery_id": "d1", "assurance": "signature", "secret": "env:S", "proof": "hex",
+            "id_conflict": true, "upstream_ms": 0.25,
+        });
+        assert_eq!(read(&of_request(&line)), with);
+    }
+
+    #[test]
+    fn each_character_reads_back_where_it_stands_alone() {
+        for text in ('\0'..='\u{2fff}').map(String::from) {
+            assert_eq!(read(&of_request(&request(&text)))["reason"], text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_sender_wrote_reads_back_from_one_line(text in "(?s)[ -~\u{0}-\u{1f}]{0,40}.{0,40}") {
+            let read = read(&of_request(&request(&text)));
+            prop_assert_eq!(&read["reason"], &Value::from(text.clone()));
+            prop_assert_eq!(&read["method"], &Value::from(text));
+        }
+    }
+}
