@@ -215,9 +215,10 @@ impl Event<Unique> {
             verdict,
             claim,
         } = stage;
-        let record = clean::record(&route, &message, &verdict, claim.keys().content);
+        let fate = verdict.fate;
+        let record = clean::record(&route, &message, verdict, claim.keys().content);
         let body = message.body;
-        match verdict.fate {
+        match fate {
             Fate::Deliver => {
                 let stage = Clean { record, body };
                 Cleaned::Deliver(Event { route, stage }, claim)
@@ -230,6 +231,18 @@ impl Event<Unique> {
                 };
                 Cleaned::Bury(Event { route, stage }, claim)
             }
+        }
+    }
+}
+
+// === impl Cleaned ===
+
+impl Cleaned {
+    /// What is kept of the event, wherever it goes.
+    pub fn record(&self) -> &Record {
+        match self {
+            Self::Deliver(event, _) => event.record(),
+            Self::Bury(event, _) => event.record(),
         }
     }
 }

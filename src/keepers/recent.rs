@@ -205,7 +205,7 @@ mod tests {
         record.query = "CallbackToken=t".to_owned();
         record
             .headers
-            .push(("x".to_owned(), vec![b'v'; header_bytes - 1]));
+            .push(("x".into(), vec![b'v'; header_bytes - 1]));
         Passed {
             route: "r".into(),
             record,

@@ -65,7 +65,7 @@ const PASSGATE_ASSURANCE: HeaderName = HeaderName::from_static("passgate-assuran
 static GENERAL: [HeaderName; 3] = [CONTENT_TYPE, USER_AGENT, TRACEPARENT];
 
 /// What is kept of a verified message, as far as the app is to receive it.
-pub fn record(route: &Route, message: &Message, verdict: &Verdict, content: Key) -> Record {
+pub fn record(route: &Route, message: &Message, verdict: Verdict, content: Key) -> Record {
     let head = &message.head;
     let kind = route.provider.kind();
     let stamp = Stamp {
@@ -74,15 +74,19 @@ pub fn record(route: &Route, message: &Message, verdict: &Verdict, content: Key)
         received_at: head.received_at,
     };
     let mut record = Record::new(kind.name, stamp, verdict.assurance, head.client);
-    record.method = head.method.to_string();
+    record.method = match head.method {
+        Method::POST => "POST".into(),
+        Method::GET => "GET".into(),
+        ref other => other.to_string().into(),
+    };
     if kind.keeps_query {
         record.query = head.query().to_owned();
     }
-    record.headers = kept(route, head, verdict);
-    record.event_type = verdict.event_type.to_string();
-    record.ce_type = verdict.ce_type.clone();
-    record.subject = verdict.subject.clone();
-    record.delivery_id = verdict.identity.delivery_id.as_deref().map(str::to_owned);
+    record.headers = kept(route, head, &verdict);
+    record.event_type = verdict.event_type.into();
+    record.ce_type = verdict.ce_type;
+    record.subject = verdict.subject;
+    record.delivery_id = verdict.identity.delivery_id.map(String::from);
     record.host = head.text(&HOST).map(str::to_owned);
     record.is_secure = head.is_secure;
     record.http = head.version;
@@ -147,7 +151,7 @@ fn kept_names(route: &Route) -> impl Iterator<Item = &'static HeaderName> {
 }
 
 /// The sender's headers that go to the app, corrected where the body overrules them.
-fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(String, Vec<u8>)> {
+fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(Cow<'static, str>, Vec<u8>)> {
     let mut headers = Vec::with_capacity(KEPT_USUALLY);
     for name in kept_names(route) {
         let corrected = verdict.corrections.iter().find(|(other, _)| other == name);
@@ -156,7 +160,7 @@ fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(String, Vec<u8>)>
             None => head.single(name).ok().flatten(),
         };
         if let Some(value) = value {
-            headers.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
+            headers.push((name.as_str().into(), value.as_bytes().to_vec()));
         }
     }
     headers

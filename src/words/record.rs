@@ -3,6 +3,7 @@
 //! It holds nothing that must not be stored: headers come from the allow-list, the credential is not among
 //! them. The stored form begins with a version, so that a later release reads what an earlier one wrote.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use hyper::Version;
@@ -16,15 +17,15 @@ use crate::words::verdict::Assurance;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The provider's name.
-    pub provider: String,
+    pub provider: Cow<'static, str>,
     /// What the ledger knows it by, and the app.
     content: [u8; Key::LEN],
     /// The method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The query, where it belongs to the message.
     pub query: String,
     /// The sender's headers that go to the app.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
     /// The provider's name of what happened.
     pub event_type: String,
     /// `ce-type`.
@@ -78,11 +79,11 @@ const VERSIONS: [(u8, Version, bool); 6] = [
 
 impl Record {
     /// A record of that provider, otherwise empty.
-    pub fn new(provider: &str, stamp: Stamp, assurance: Assurance, client: IpAddr) -> Self {
+    pub fn new(provider: &'static str, stamp: Stamp, assurance: Assurance, client: IpAddr) -> Self {
         Self {
-            provider: provider.to_owned(),
+            provider: provider.into(),
             content: *stamp.content.as_bytes(),
-            method: String::new(),
+            method: "".into(),
             query: String::new(),
             headers: Vec::new(),
             event_type: String::new(),
@@ -168,7 +169,7 @@ mod tests {
             };
             let mut record = Record::new("p", stamp, Assurance::ApiKey, [1, 2, 3, 4].into());
             record.query = query;
-            record.headers.push(("x".to_owned(), value));
+            record.headers.push(("x".into(), value));
             record.subject = subject;
             record.is_secure = is_secure;
             record.http = http;

@@ -295,7 +295,6 @@ impl Gate {
             work: route.config.timeout + self.limits.store_time,
         };
         let is_test = event.verdict().is_test;
-        let delivery_id = event.verdict().identity.delivery_id.clone();
         let content = event.keys().content;
         let event = match event.claim(&self.ledger, route.shelf, patience).await {
             Ok(event) => event,
@@ -309,16 +308,17 @@ impl Gate {
         if is_test && !route.tests.take() {
             return Ending::of(Outcome::Duplicate).because("more tests than are forwarded");
         }
+        let cleaned = event.clean();
         if !is_test
-            && let Some(id) = delivery_id
-            && self.ledger.is_id_conflict(route.shelf, &id, content)
+            && let Some(id) = &cleaned.record().delivery_id
+            && self.ledger.is_id_conflict(route.shelf, id, content)
         {
             route.metrics.id_conflicts.inc();
             if let Some(fields) = &mut trace.event {
                 fields.id_conflict = true;
             }
         }
-        match event.clean() {
+        match cleaned {
             Cleaned::Deliver(event, claim) => self.deliver(trace, &route, event, claim).await,
             Cleaned::Bury(event, claim) => self.bury(&route, event, claim).await,
         }

@@ -312,11 +312,11 @@ fn headers(record: &Record) -> Map<String, Value> {
     let mut headers: Map<String, Value> = Map::new();
     for (name, value) in &record.headers {
         let value = String::from_utf8_lossy(value);
-        let joined = match headers.get(name).and_then(Value::as_str) {
+        let joined = match headers.get(&**name).and_then(Value::as_str) {
             Some(before) => format!("{before}, {value}"),
             None => value.into_owned(),
         };
-        headers.insert(name.clone(), joined.into());
+        headers.insert(name.to_string(), joined.into());
     }
     headers
 }
