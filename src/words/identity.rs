@@ -153,8 +153,8 @@ impl PartsHasher {
 
     /// Adds a part that is there, if only as an empty one.
     pub fn part(mut self, part: &[u8]) -> Self {
-        self.0.update([1]);
-        self.0.update((part.len() as u64).to_le_bytes());
+        let [a, b, c, d, e, f, g, h] = (part.len() as u64).to_le_bytes();
+        self.0.update([1, a, b, c, d, e, f, g, h]);
         self.0.update(part);
         self
     }

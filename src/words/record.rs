@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use hyper::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
@@ -25,6 +25,7 @@ pub struct Record {
     /// The query, where it belongs to the message.
     pub query: String,
     /// The sender's headers that go to the app.
+    #[serde(serialize_with = "in_one_piece_each")]
     pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
     /// The provider's name of what happened.
     pub event_type: String,
@@ -64,6 +65,9 @@ pub struct Stamp {
 /// A stored record that cannot be read: damaged, or from a later release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
+
+/// Bytes that nearly every stored form has room in.
+const STORED_BYTES_USUALLY: usize = 512;
 
 /// The versions of the stored form. They differ in nothing but the way that the event came.
 const VERSIONS: [(u8, Version, bool); 6] = [
@@ -127,7 +131,9 @@ impl Record {
             .find(|&&(_, http, is_secure)| (http, is_secure) == (self.http, self.is_secure));
         let version = way.map_or(1, |&(version, _, _)| version);
         // Only a sequence of unknown length could fail, and there is none.
-        postcard::to_extend(self, vec![version]).unwrap_or_default()
+        let mut stored = Vec::with_capacity(STORED_BYTES_USUALLY);
+        stored.push(version);
+        postcard::to_extend(self, stored).unwrap_or_default()
     }
 
     /// Reads the stored form.
@@ -147,6 +153,22 @@ impl Record {
             ..record
         })
     }
+}
+
+/// Writes each value in one piece rather than byte by byte, which looks the same.
+fn in_one_piece_each<S: Serializer>(
+    headers: &[(Cow<'static, str>, Vec<u8>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    struct Value<'a>(&'a [u8]);
+
+    impl Serialize for Value<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    serializer.collect_seq(headers.iter().map(|(name, value)| (name, Value(value))))
 }
 
 #[cfg(test)]
