@@ -52,6 +52,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Request;
+use hyper::header::HeaderMap;
 
 use crate::keepers::ledger::{Claim, Claimed, Duplicate, Ledger, Patience};
 use crate::keepers::store::ShelfId;
@@ -269,9 +270,10 @@ impl Event<Clean> {
         &self.route
     }
 
-    /// The request for one attempt at the app.
-    pub fn request(&self, attempt: Attempt) -> Request<Bytes> {
-        clean::request(&self.route, &self.stage.record, &self.stage.body, attempt)
+    /// The request for one attempt at the app; `room` is headers that nobody needs any more, for their memory.
+    pub fn request(&self, attempt: Attempt, room: HeaderMap) -> Request<Bytes> {
+        let Clean { record, body } = &self.stage;
+        clean::request(&self.route, record, body, attempt, room)
     }
 }
 

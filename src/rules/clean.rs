@@ -64,6 +64,19 @@ const PASSGATE_ASSURANCE: HeaderName = HeaderName::from_static("passgate-assuran
 /// Headers of any sender that go to the app.
 static GENERAL: [HeaderName; 3] = [CONTENT_TYPE, USER_AGENT, TRACEPARENT];
 
+// === impl Attempt ===
+
+impl Attempt {
+    /// The first one, made at `at`.
+    pub const fn first(at: Timestamp) -> Self {
+        Self {
+            number: 1,
+            at,
+            is_replay: false,
+        }
+    }
+}
+
 /// What is kept of a verified message, as far as the app is to receive it.
 pub fn record(route: &Route, message: &Message, verdict: Verdict, content: Key) -> Record {
     let head = &message.head;
@@ -93,9 +106,18 @@ pub fn record(route: &Route, message: &Message, verdict: Verdict, content: Key) 
     record
 }
 
-/// The request for one attempt. The body is the one that was verified, byte for byte.
-pub fn request(route: &Route, record: &Record, body: &Bytes, attempt: Attempt) -> Request<Bytes> {
+/// The request for one attempt. The body is the one that was verified, byte for byte. Of `room` nothing is used
+/// but the memory.
+pub fn request(
+    route: &Route,
+    record: &Record,
+    body: &Bytes,
+    attempt: Attempt,
+    mut room: HeaderMap,
+) -> Request<Bytes> {
+    room.clear();
     let mut request = Request::new(body.clone());
+    *request.headers_mut() = room;
     // It was the method of a request before.
     *request.method_mut() = Method::from_bytes(record.method.as_bytes()).unwrap_or(Method::POST);
     *request.uri_mut() = target(route, &record.query);

@@ -36,7 +36,7 @@ pub struct Ending {
     /// The methods that the route takes, on 405.
     pub allow: &'static [Method],
     /// The limiter that the rate-limit headers tell of, if it is not the route's.
-    pub standing: Option<Standing>,
+    pub standing: Option<Box<Standing>>,
     /// The connection ends with this answer.
     pub closes: bool,
 }
@@ -97,21 +97,28 @@ impl Ending {
         self
     }
 
-    /// The response. `route_quota` is where the route's quota stands, if it has one.
+    /// The response. `route_quota` is where the route's quota stands, if it has one; of `room` nothing is used
+    /// but the memory.
     pub fn into_response(
         self,
+        mut room: HeaderMap,
         request_id: &str,
         route_quota: Option<Standing>,
         now: Timestamp,
     ) -> Response<Full<Bytes>> {
         let status = self.outcome.status();
-        let (content_type, body) = match (&self.app, self.outcome.is_accepted()) {
-            (Some(app), _) => (app.content_type.clone(), app.body.clone()),
+        let (content_type, body) = match (self.app, self.outcome.is_accepted()) {
+            (Some(app), _) => {
+                room = app.headers;
+                (room.get(CONTENT_TYPE).cloned(), app.body)
+            }
             (None, true) => (Some(TEXT), Bytes::from_static(b"OK\n")),
             (None, false) => (Some(PROBLEM), problem(self.outcome)),
         };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
+        room.clear();
+        *response.headers_mut() = room;
         let headers = response.headers_mut();
         headers.reserve(12);
         if let Some(content_type) = content_type {
@@ -127,7 +134,7 @@ impl Ending {
             let allow: Vec<&str> = self.allow.iter().map(Method::as_str).collect();
             insert(headers, ALLOW, &allow.join(", "));
         }
-        let standing = self.standing.or(route_quota);
+        let standing = self.standing.map(|standing| *standing).or(route_quota);
         if let Some(standing) = &standing {
             tell_standing(headers, standing, now);
         }
@@ -211,13 +218,31 @@ mod tests {
     #[test]
     fn every_rate_limit_header_tells_of_one_state() {
         let now = Timestamp::from_millis(1_000_200);
-        let response =
-            Ending::of(Outcome::Duplicate).into_response("id", Some(standing(7, 1_300)), now);
+        let response = Ending::of(Outcome::Duplicate).into_response(
+            HeaderMap::new(),
+            "id",
+            Some(standing(7, 1_300)),
+            now,
+        );
         assert_eq!(header(&response, "x-ratelimit-limit"), "10");
         assert_eq!(header(&response, "x-ratelimit-remaining"), "7");
         assert_eq!(header(&response, "x-ratelimit-reset"), "1002");
         assert_eq!(header(&response, "ratelimit-policy"), "\"r\";q=10;w=5");
         assert_eq!(header(&response, "ratelimit"), "\"r\";r=7;t=2");
+    }
+
+    #[test]
+    fn nothing_of_the_message_whose_memory_is_used_comes_back() {
+        let mut room = HeaderMap::new();
+        room.insert("set-cookie", HeaderValue::from_static("a=b"));
+        room.append(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        let response =
+            Ending::of(Outcome::Queued).into_response(room, "id", None, Timestamp::from_secs(0));
+        assert!(!response.headers().contains_key("set-cookie"));
+        assert_eq!(
+            header(&response, "content-type"),
+            "text/plain; charset=utf-8"
+        );
     }
 
     #[test]
@@ -239,10 +264,11 @@ mod tests {
         ] {
             let mut ending = Ending::of(outcome);
             ending.retry_after = wait;
-            let response = ending.into_response("id", None, now);
+            let response = ending.into_response(HeaderMap::new(), "id", None, now);
             assert_eq!(header(&response, "retry-after"), expected, "{outcome:?}");
         }
-        let response = Ending::of(Outcome::Unauthentic).into_response("id", None, now);
+        let response =
+            Ending::of(Outcome::Unauthentic).into_response(HeaderMap::new(), "id", None, now);
         assert!(!response.headers().contains_key("retry-after"));
     }
 }

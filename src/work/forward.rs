@@ -13,9 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
-};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -68,8 +66,8 @@ pub enum Attempted {
 pub struct AppAnswer {
     /// The status as the app sent it.
     pub status: StatusCode,
-    /// `Content-Type`.
-    pub content_type: Option<HeaderValue>,
+    /// Its headers, of which only `Content-Type` goes back.
+    pub headers: HeaderMap,
     /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), from the beginning of the attempt on.
     pub retry_after: Option<Duration>,
     /// At most [`ANSWER_BYTES_MAX`].
@@ -127,14 +125,16 @@ impl Forwarder {
         self.has_tls
     }
 
-    /// Makes one attempt that takes no longer than `limit`, which is at most the route's `timeout`.
+    /// Makes one attempt that takes no longer than `limit`, which is at most the route's `timeout`. `room` is
+    /// headers that nobody needs any more, for their memory.
     pub async fn attempt(
         &self,
         event: &Event<Clean>,
         attempt: Attempt,
         limit: Duration,
+        room: HeaderMap,
     ) -> Attempted {
-        let request = event.request(attempt).map(Full::new);
+        let request = event.request(attempt, room).map(Full::new);
         let exchange = async {
             let response = self
                 .client
@@ -247,11 +247,11 @@ impl AppAnswer {
         }
         Ok(Self {
             status: parts.status,
-            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
             retry_after: parts
                 .headers
                 .get(RETRY_AFTER)
                 .and_then(|value| retry::wish(value.to_str().ok()?, asked_at)),
+            headers: parts.headers,
             body: read.freeze(),
         })
     }

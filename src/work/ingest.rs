@@ -7,13 +7,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ use crate::keepers::ledger::{Ledger, Patience};
 use crate::keepers::limit::{ClientLimiter, lane};
 use crate::keepers::log::{EventFields, Level, Log, RequestLine, bounded};
 use crate::keepers::metrics::Metrics;
-use crate::keepers::recent::{Passed, Recent, Refused, RefusedEvent};
+use crate::keepers::recent::{Recent, Refused, RefusedEvent};
 use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
 use crate::rules::framing::BodyLength;
@@ -40,6 +41,7 @@ use crate::work::outliving::Outliving;
 use crate::work::routes::Route;
 use crate::work::running::Running;
 use crate::work::snapshot::Snapshot;
+use crate::work::trace::Trace;
 
 /// Authentic events refused in a row after which somebody must look: WalletWerk gives up at ten.
 const REFUSALS_ALARM: i64 = 5;
@@ -70,25 +72,6 @@ pub struct Gate {
     pub replaced: watch::Sender<()>,
     /// The gateway is about to end, so connections shall not be kept.
     pub draining: watch::Receiver<bool>,
-}
-
-/// What is known of a request for its end.
-pub struct Trace {
-    /// The configuration that the request began with.
-    pub snapshot: Arc<Snapshot>,
-    /// The head.
-    pub head: Arc<Head>,
-    /// The route, if one was found.
-    pub route: Option<Arc<Route>>,
-    /// What is said of a verified event.
-    pub event: Option<EventFields>,
-    /// The event, where the app took it and the store keeps no copy.
-    pub passed: Option<Passed>,
-    /// The answer is due by then.
-    pub until: Instant,
-    started: StdInstant,
-    body_bytes: usize,
-    closes: bool,
 }
 
 /// A verified event whose processing has not begun. Dropped, it was never here: nothing is remembered of it.
@@ -160,12 +143,13 @@ impl Gate {
             is_secure: note.is_secure,
             request_id: new_request_id().into(),
         });
+        let now = Instant::now();
         let mut trace = Trace {
             route: snapshot.routes.find(&head).cloned(),
             snapshot,
             head,
-            until: Instant::now() + self.limits.request_time,
-            started: StdInstant::now(),
+            until: now + self.limits.request_time,
+            started: now,
             body_bytes: 0,
             event: None,
             passed: None,
@@ -218,7 +202,9 @@ impl Gate {
             bytes,
             share,
             unverified: unverified_share,
-        } = self.read_body(body, &route, &clients, client).await?;
+        } = self
+            .read_body(body, &route, &clients, client, is_limited)
+            .await?;
         trace.body_bytes = bytes.len();
         if bytes.is_empty() && route.config.provider.kind().needs_body {
             return Err(unverified(Unverified::Empty));
@@ -246,6 +232,7 @@ impl Gate {
         route: &Route,
         clients: &ClientLimiter,
         client: ClientKey,
+        is_limited: bool,
     ) -> Result<ReadBody, Ending> {
         let max = route.config.max_body;
         let pace = |limit| Pace {
@@ -253,7 +240,7 @@ impl Gate {
             grace: self.limits.body_grace,
             rate: self.limits.body_rate,
         };
-        let read = match clients.is_used_up(client) {
+        let read = match is_limited {
             false => {
                 let pace = pace(self.limits.body_time);
                 self.bodies.read(body, client, max, pace).await
@@ -388,10 +375,12 @@ impl Gate {
             method: trace.head.method.as_str(),
             body_bytes: trace.body_bytes,
             latency_ms: millis(took),
-            event: trace.event,
+            event: trace.event.take(),
         });
+        let room = trace.take_room();
         let quota = trace.route.as_ref().and_then(|route| route.quota.as_ref());
         ending.into_response(
+            room,
             &trace.head.request_id,
             quota.map(|quota| quota.standing()),
             now,
@@ -456,7 +445,12 @@ impl Gate {
     pub fn overloaded(&self) -> Response<Full<Bytes>> {
         self.metrics.count_unmatched(Outcome::Overloaded);
         let request_id = new_request_id();
-        Ending::of(Outcome::Overloaded).into_response(&request_id, None, self.clock.now())
+        Ending::of(Outcome::Overloaded).into_response(
+            HeaderMap::new(),
+            &request_id,
+            None,
+            self.clock.now(),
+        )
     }
 
     /// The work panicked, and the panic hook has shown where. The claim was released with it.
@@ -466,7 +460,12 @@ impl Gate {
             "the work on a request panicked",
             &[("request_id", &request_id)],
         );
-        Ending::of(Outcome::Overloaded).into_response(request_id, None, self.clock.now())
+        Ending::of(Outcome::Overloaded).into_response(
+            HeaderMap::new(),
+            request_id,
+            None,
+            self.clock.now(),
+        )
     }
 }
 
@@ -489,7 +488,7 @@ fn client_limited(clients: &ClientLimiter, client: ClientKey) -> Ending {
     let standing = clients.standing(client);
     let mut ending = Ending::of(Outcome::ClientLimited);
     ending.retry_after = Some(standing.next_in);
-    ending.standing = Some(standing);
+    ending.standing = Some(Box::new(standing));
     ending
 }
 

@@ -28,8 +28,9 @@ use crate::words::outcome::{Malformed, Outcome};
 use crate::words::verdict::BuryReason;
 use crate::work::answer::Ending;
 use crate::work::forward::{AppAnswer, Attempted};
-use crate::work::ingest::{Gate, Trace, millis};
+use crate::work::ingest::{Gate, millis};
 use crate::work::routes::Route;
+use crate::work::trace::Trace;
 
 /// What is held while an attempt is made.
 struct Resources<'a> {
@@ -335,14 +336,12 @@ impl Gate {
     ) -> (Attempted, AttemptRecord) {
         let started = StdInstant::now();
         let at = self.clock.now();
-        let attempt = Attempt {
-            number: 1,
-            at,
-            is_replay: false,
-        };
         let limit = self.attempt_time(trace, route);
+        let room = trace.take_room();
         let forwarder = &trace.snapshot.forwarder;
-        let attempted = forwarder.attempt(event, attempt, limit).await;
+        let attempted = forwarder
+            .attempt(event, Attempt::first(at), limit, room)
+            .await;
         let took = started.elapsed();
         self.note_attempt(route, &attempted, took);
         if let Some(fields) = &mut trace.event {

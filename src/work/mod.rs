@@ -17,3 +17,4 @@ pub mod replay;
 pub mod routes;
 pub mod running;
 pub mod snapshot;
+pub mod trace;

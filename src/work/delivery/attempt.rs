@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
+use hyper::header::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::keepers::breaker::Pass;
@@ -78,7 +79,7 @@ impl Delivery {
         };
         let forwarder = self.gate.snapshot.load().forwarder.clone();
         let attempted = forwarder
-            .attempt(&event, attempt, event.route().timeout)
+            .attempt(&event, attempt, event.route().timeout, HeaderMap::new())
             .await;
         let took = started.elapsed();
         drop(place);
