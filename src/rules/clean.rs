@@ -17,6 +17,7 @@ use hyper::header::{
 use hyper::{Method, Request, Uri, Version};
 
 use crate::rules::config::Route;
+use crate::words::digits;
 use crate::words::identity::Key;
 use crate::words::message::{Head, Message};
 use crate::words::record::{Record, Stamp};
@@ -205,7 +206,7 @@ fn describe(headers: &mut HeaderMap, route: &Route, record: &Record, idempotency
 
 /// Where the request came from, said anew: what the sender said of it is not believed.
 fn tell_way(headers: &mut HeaderMap, record: &Record) {
-    let client = record.client.to_string();
+    let client = digits::of_address(record.client);
     let proto = if record.is_secure { "https" } else { "http" };
     let (open, close) = match record.client {
         IpAddr::V4(_) => ("for=", ""),

@@ -5,7 +5,6 @@
 //! one reading of one limiter.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
 use crate::keepers::limit::Standing;
+use crate::words::digits;
 use crate::words::outcome::Outcome;
 use crate::words::time::Timestamp;
 
@@ -165,13 +165,26 @@ fn tell_standing(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     headers.insert(X_RATELIMIT_RESET, HeaderValue::from(standing.full_at(now)));
     let refill = whole_secs(standing.refill).max(1);
     let mut text = String::with_capacity(name.len() + AROUND_NAME);
-    // Writing into a string cannot fail.
-    let _ = write!(text, "\"{name}\";q={burst};w={refill}");
-    insert(headers, RATELIMIT_POLICY, &text);
-    text.clear();
+    let mut tell = |header, parts: [(&str, u64); 2]| {
+        text.clear();
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+        for (parameter, number) in parts {
+            text.push_str(parameter);
+            digits::push(&mut text, number);
+        }
+        insert(headers, header, &text);
+    };
+    tell(
+        RATELIMIT_POLICY,
+        [(";q=", u64::from(*burst)), (";w=", refill)],
+    );
     let full_in = whole_secs(standing.full_in);
-    let _ = write!(text, "\"{name}\";r={remaining};t={full_in}");
-    insert(headers, RATELIMIT, &text);
+    tell(
+        RATELIMIT,
+        [(";r=", u64::from(*remaining)), (";t=", full_in)],
+    );
 }
 
 /// Sets a header that we compose of our own words and numbers.

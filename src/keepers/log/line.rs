@@ -11,6 +11,7 @@ use std::io::Write;
 use serde_json::to_writer;
 
 use crate::keepers::log::RequestLine;
+use crate::words::digits;
 use crate::words::secret::Reference;
 use crate::words::time::Timestamp;
 
@@ -28,7 +29,7 @@ pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
     line.text("outcome", request.outcome);
     line.plain("status", request.status);
     line.text_if_any("reason", request.reason);
-    line.plain_text("client", request.client);
+    line.text("client", &digits::of_address(request.client));
     line.text("method", request.method);
     line.plain("body_bytes", request.body_bytes);
     line.fraction("latency_ms", request.latency_ms);
@@ -88,12 +89,6 @@ impl Line {
         self.name(name);
         // Writing into memory cannot fail, here and below.
         let _ = write!(self.0, "{value}");
-    }
-
-    /// A value that is shown in digits, letters, dots and colons only.
-    fn plain_text(&mut self, name: &'static str, value: impl Display) {
-        self.name(name);
-        let _ = write!(self.0, "\"{value}\"");
     }
 
     fn fraction(&mut self, name: &'static str, value: f64) {
