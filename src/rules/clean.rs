@@ -124,6 +124,9 @@ pub fn request(
     *request.uri_mut() = target(route, &record.query);
     let headers = request.headers_mut();
     headers.reserve(24);
+    if let Some(host) = host(&route.upstream) {
+        headers.insert(HOST, host);
+    }
     for (name, value) in &record.headers {
         if let (Some(name), Ok(value)) = (read_name(route, name), HeaderValue::from_bytes(value)) {
             headers.insert(name, value);
@@ -159,6 +162,23 @@ fn target(route: &Route, query: &str) -> Uri {
     // Both halves were parsed as parts of a target before; together they can only be too long, which
     // the limits on a head rule out.
     Uri::from_parts(parts).unwrap_or_else(|_| route.upstream.clone())
+}
+
+/// The upstream as `Host` has it: without user, and without a port that its scheme implies (RFC 9110, 7.2).
+fn host(upstream: &Uri) -> Option<HeaderValue> {
+    let authority = upstream.authority()?;
+    let implied = match upstream.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    let text = match authority.port_u16() {
+        Some(port) if port != implied => {
+            let user_and_host = authority.as_str().rsplit_once('@');
+            user_and_host.map_or(authority.as_str(), |(_, host)| host)
+        }
+        Some(_) | None => authority.host(),
+    };
+    HeaderValue::from_str(text).ok()
 }
 
 /// The name of a kept header: nearly always one that is kept now as well, and need not be read anew.
@@ -310,6 +330,23 @@ mod tests {
             encode_attribute("Euro € \u{1F600} 100%\"\n"),
             "Euro%20%E2%82%AC%20%F0%9F%98%80%20100%25%22%0A"
         );
+    }
+
+    #[test]
+    fn the_app_reads_its_own_name_without_user_and_implied_port() {
+        for (upstream, expected) in [
+            ("http://app/hooks", "app"),
+            ("http://app:80/hooks", "app"),
+            ("http://app:443/", "app:443"),
+            ("https://app:443/", "app"),
+            ("https://u:p@app:8443/", "app:8443"),
+            ("http://u@app/", "app"),
+            ("http://[::1]:8080/", "[::1]:8080"),
+            ("http://[::1]/", "[::1]"),
+        ] {
+            let host = host(&Uri::from_static(upstream));
+            assert_eq!(host, Some(HeaderValue::from_static(expected)), "{upstream}");
+        }
     }
 
     proptest! {
