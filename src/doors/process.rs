@@ -1,7 +1,11 @@
-//! What the process asks of the system for itself: no core dumps, as many descriptors as it may have, and
-//! no more rights than it needs.
+//! What the process asks of the system for itself: no core dumps, as many descriptors as it may have, no more
+//! rights and no more memory than it needs.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
@@ -17,6 +21,42 @@ const CONNECTIONS_LEAST: usize = 16;
 
 /// Below it a port is for root, or for who has the capability.
 const UNPRIVILEGED_PORT: u16 = 1024;
+
+/// What glibc is told by how many heaps it may keep, once, at a program's start.
+const HEAPS: &str = "MALLOC_ARENA_MAX";
+
+/// Says that the program was begun anew already. glibc takes its own variable out of the environment of a file with
+/// capabilities, and then that one alone would have it begun anew forever.
+const BEGUN_ANEW: &str = "PASSGATE_BEGUN_ANEW";
+
+/// Begins the program anew with one heap for all threads, unless the environment says how many there are to be.
+/// It returns only where nothing is to be done, or nothing can be: then only more memory is taken.
+///
+/// # Why
+/// glibc gives each thread a heap of its own, and what is freed in the middle of one is of use to no other. The
+/// store's pages are read by one thread, written by another and dropped by a third, so that every heap in turn grew
+/// to the size of their cache. The number of heaps can be set from within by unsafe code only. The process keeps
+/// its number, its descriptors and its arguments.
+pub fn share_one_heap() {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    // Elsewhere nobody reads the variable.
+    if cfg!(not(target_env = "gnu")) || is_set(HEAPS) || is_set(BEGUN_ANEW) {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let _ = anew(program, std::env::args_os()).exec();
+    }
+}
+
+/// The same program with the same arguments, the first of which is its name.
+fn anew(program: PathBuf, mut arguments: impl Iterator<Item = OsString>) -> Command {
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(HEAPS, "1").env(BEGUN_ANEW, "1");
+    command
+}
 
 /// Keeps what is in memory, secrets among it, out of core dumps, and out of reach of other processes of the
 /// same user.
@@ -85,7 +125,22 @@ pub fn is_root_without_need(config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
+
+    #[test]
+    fn the_program_is_begun_anew_with_its_own_arguments_and_one_heap() {
+        let arguments = ["gate", "run", "--config", "a b.toml"].map(OsString::from);
+        let command = anew(PathBuf::from("/bin/passgate"), arguments.into_iter());
+        assert_eq!(command.get_program(), "/bin/passgate");
+        let passed: Vec<_> = command.get_args().collect();
+        assert_eq!(passed, ["run", "--config", "a b.toml"]);
+        let said: Vec<_> = command.get_envs().collect();
+        let one = Some(OsStr::new("1"));
+        let expected = [(HEAPS, one), (BEGUN_ANEW, one)].map(|(name, to)| (OsStr::new(name), to));
+        assert_eq!(said, expected);
+    }
 
     #[test]
     fn connections_leave_descriptors_for_everything_else() {

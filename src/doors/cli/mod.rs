@@ -29,7 +29,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::doors::cli::terminal::complain;
-use crate::doors::process::forbid_dumps;
+use crate::doors::process::{forbid_dumps, share_one_heap};
 use crate::rules::provider::{self, KINDS, Kind};
 
 /// A gateway for the webhooks of wallet platforms: verifies each one, keeps duplicates away, and hands
@@ -109,6 +109,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
+    if let Command::Run { .. } = arguments.command {
+        // Before all else: what was done before would have to be done again.
+        share_one_heap();
+    }
     if let Err(error) = forbid_dumps() {
         complain(&format!("core dumps cannot be turned off: {error}"));
     }
