@@ -137,6 +137,7 @@ fn load(database: &Database, wal: &Wal) -> Result<Loaded, redb::Error> {
     for (seq, row) in wal.rows() {
         loaded.add(*seq, Some(row));
     }
+    loaded.damaged += wal.damaged();
     reading::load_jobs(database, &mut loaded)?;
     let counted = load_runs(database, &mut loaded)?;
     let present = runs_with_chunks(database)?;

@@ -42,6 +42,7 @@ pub(super) struct Wal {
     /// Where the next record goes.
     end: u64,
     rows: Vec<Numbered>,
+    damaged: u64,
     is_closed: bool,
 }
 
@@ -83,10 +84,11 @@ fn is_blank(file: &impl StorageBackend, len: u64) -> io::Result<bool> {
 
 impl Wal {
     /// Reads the records of `epoch`. What follows goes into a transaction, so that nothing is ever written behind
-    /// a record that a crash has torn.
+    /// a record that a crash has torn: where a record is unreadable and one of the same epoch stands behind it, what
+    /// is missing was lost later, and is counted.
     ///
     /// # Errors
-    /// What the disk says; a record that is torn or void is none.
+    /// What the disk says; a record that is torn, damaged or void is none.
     pub(super) fn open(file: Arc<dyn StorageBackend>, epoch: u64) -> io::Result<Self> {
         let mut region = vec![0; REGION_BYTES as usize];
         file.read(0, &mut region)?;
@@ -95,22 +97,53 @@ impl Wal {
             epoch,
             end: PAGE_BYTES,
             rows: Vec::new(),
+            damaged: 0,
             is_closed: true,
         };
-        while let Some(rest) = usize::try_from(wal.end)
-            .ok()
-            .and_then(|end| region.get(end..))
-            && let Some((rows, len)) = decode(rest, epoch)
+        let mut at = PAGE_BYTES;
+        while let Some(rest) = usize::try_from(at).ok().and_then(|at| region.get(at..))
+            && !rest.is_empty()
         {
-            wal.rows.extend(rows);
-            wal.end += padded(len);
+            match decode(rest, epoch) {
+                Some((rows, len)) if wal.are_next(&rows) => {
+                    if at != wal.end {
+                        wal.damaged += wal.missing_before(&rows);
+                    }
+                    wal.rows.extend(rows);
+                    at += padded(len);
+                    wal.end = at;
+                }
+                // Records begin at pages, whatever the length of the one that cannot be read.
+                Some(_) | None => at += PAGE_BYTES,
+            }
         }
         Ok(wal)
+    }
+
+    fn are_next(&self, rows: &[Numbered]) -> bool {
+        match (self.rows.last(), rows.first()) {
+            (Some((last, _)), Some((first, _))) => first > last,
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// How many rows an unreadable stretch before `rows` held. Within an epoch their numbers have no gaps, but
+    /// before its first record nothing says where they began: one at the least.
+    fn missing_before(&self, rows: &[Numbered]) -> u64 {
+        match (self.rows.last(), rows.first()) {
+            (Some((last, _)), Some((first, _))) => first.saturating_sub(last + 1).max(1),
+            (None, _) | (_, None) => 1,
+        }
     }
 
     /// The rows that are in no table yet.
     pub(super) fn rows(&self) -> &[Numbered] {
         &self.rows
+    }
+
+    /// Rows that could not be read when the file was opened.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged
     }
 
     /// The epoch that the next transaction begins.
@@ -186,8 +219,8 @@ fn decode(bytes: &[u8], epoch: u64) -> Option<(Vec<Numbered>, usize)> {
     let body = usize::try_from(u32::from_le_bytes(*body)).ok()?;
     let len = HEAD_BYTES + body;
     let record = bytes.get(..len)?;
-    let is_whole = *record.first_chunk()? == check(record);
-    if u64::from_le_bytes(*of_epoch) != epoch || !is_whole {
+    // The hash comes last: a page that begins no record of the epoch costs next to nothing.
+    if u64::from_le_bytes(*of_epoch) != epoch || *record.first_chunk()? != check(record) {
         return None;
     }
     let mut rest = rest.get(..body)?;
