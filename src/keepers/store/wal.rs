@@ -57,9 +57,7 @@ pub(super) fn prepare(file: &impl StorageBackend) -> io::Result<()> {
         file.read(0, &mut head)?;
     }
     let is_ours = head == *MAGIC;
-    // A beginning that was cut short: the head is written last.
-    let is_begun = len <= REGION_BYTES && is_blank(file, len)?;
-    if !is_ours && !is_begun {
+    if !is_ours && (len > REGION_BYTES || !is_begun(file, len)?) {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
     if !is_ours {
@@ -74,10 +72,14 @@ pub(super) fn prepare(file: &impl StorageBackend) -> io::Result<()> {
     Ok(())
 }
 
-fn is_blank(file: &impl StorageBackend, len: u64) -> io::Result<bool> {
+/// Whether a file is one whose beginning was cut short: there is nothing yet, but for what came of the head, which is
+/// written last.
+fn is_begun(file: &impl StorageBackend, len: u64) -> io::Result<bool> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read(0, &mut bytes)?;
-    Ok(bytes.iter().all(|byte| *byte == 0))
+    let (head, rest) = bytes.split_at(bytes.len().min(MAGIC.len()));
+    let is_torn = |(byte, right): (&u8, &u8)| *byte == 0 || byte == right;
+    Ok(head.iter().zip(MAGIC).all(is_torn) && rest.iter().all(|byte| *byte == 0))
 }
 
 // === impl Wal ===

@@ -128,7 +128,25 @@ fn a_beginning_that_was_cut_short_is_begun_again_and_a_stranger_is_left_alone() 
         file.read(0, &mut head).unwrap();
         assert_eq!((file.len().unwrap(), head), (REGION_BYTES, *MAGIC));
     }
-    for (len, bytes) in [(5, &b"hello"[..]), (REGION_BYTES + 1, b""), (9000, b"redb")] {
+    for torn in [
+        &b"passgate"[..],
+        b"passgate st\0\0\0\0\0",
+        b"\0\0\0\0\0\0\0\0 store 1",
+    ] {
+        let file = InMemoryBackend::new();
+        file.set_len(REGION_BYTES).unwrap();
+        file.write(0, torn).unwrap();
+        prepare(&file).unwrap();
+        let mut head = [0; 16];
+        file.read(0, &mut head).unwrap();
+        assert_eq!(head, *MAGIC);
+    }
+    for (len, bytes) in [
+        (16, &b"passgate store 2"[..]),
+        (5, b"hello"),
+        (REGION_BYTES + 1, b""),
+        (9000, b"redb"),
+    ] {
         let file = InMemoryBackend::new();
         file.set_len(len).unwrap();
         file.write(0, bytes).unwrap();
