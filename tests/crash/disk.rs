@@ -10,7 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
 use passgate::keepers::store::medium::{Medium, Opened, create};
-use redb::{BackendError, Builder, DatabaseError, StorageBackend};
+use passgate::keepers::store::open_error::OpenError;
+use redb::{BackendError, Builder, StorageBackend};
 
 /// The disk; clones are the same disk.
 #[derive(Clone, Default, Debug)]
@@ -180,7 +181,7 @@ impl Disk {
 }
 
 impl Medium for Disk {
-    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError> {
+    fn open(&self, builder: &Builder) -> Result<Opened, OpenError> {
         let number = {
             let mut state = self.state();
             state.handles += 1;

@@ -10,7 +10,7 @@ use crate::doors::notify::Notifier;
 use crate::keepers::log::{Level, Log};
 use crate::keepers::metrics::Metrics;
 use crate::keepers::store::embedded::Embedded;
-use crate::keepers::store::loading::OpenError;
+use crate::keepers::store::open_error::OpenError;
 use crate::keepers::store::tuning::{Options, Tuning, Workers};
 use crate::rules::config::Config;
 use crate::words::time::Clock;

@@ -22,6 +22,7 @@ use crate::doors::process::{is_root_without_need, limits_within, raise_descripto
 use crate::doors::reload::Reloader;
 use crate::keepers::log::{Format, Level, Log};
 use crate::keepers::metrics::Metrics;
+use crate::keepers::store::Store;
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::tuning::Workers;
 use crate::rules::config::Config;
@@ -165,15 +166,22 @@ async fn open_store(
     notifier: &Notifier,
     workers: Arc<Workers>,
 ) -> Result<Embedded, Failed> {
-    let is_new = !config.store.path.exists();
     let opening = Opening::new(config, clock, metrics).with_workers(workers);
     let store = opening.open_patiently(log, notifier).await?;
-    if is_new {
+    if store.is_new() {
         // On a first start this is as it should be; after any other it means that all is forgotten.
         log.say(
             Level::Warn,
             "a new store was made: nothing is remembered from before",
             &[("path", &config.store.path.display())],
+        );
+    }
+    let damaged = store.statistics().damaged_rows;
+    if damaged > 0 {
+        log.say(
+            Level::Error,
+            "the store is damaged: what could not be read is not remembered",
+            &[("path", &config.store.path.display()), ("rows", &damaged)],
         );
     }
     Ok(store)

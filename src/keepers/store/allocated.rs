@@ -10,8 +10,10 @@ use std::io;
 use std::ops::Bound;
 
 use redb::backends::FileBackend;
-use redb::{BackendError, DatabaseError, StorageBackend};
+use redb::{BackendError, StorageBackend};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+
+use super::open_error::OpenError;
 
 /// redb's own backend, with a second handle to allocate by.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ impl AllocatedFile {
     ///
     /// # Errors
     /// What the system refuses of the handle; that there is no room is no error.
-    pub fn new(file: File) -> Result<Self, DatabaseError> {
+    pub fn new(file: File) -> Result<Self, OpenError> {
         let second = file.try_clone()?;
         let length = second.metadata()?.len();
         let allocated = Self {

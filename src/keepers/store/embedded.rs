@@ -10,8 +10,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use super::loading::OpenError;
 use super::medium::{FileMedium, Medium};
+use super::open_error::OpenError;
 use super::shelf::Sight;
 use super::tidy::{TICK, Tidier};
 use super::tuning::{OnCommit, Options, Tuning};
@@ -27,6 +27,7 @@ pub struct Embedded {
     pub(super) vault: Arc<Vault>,
     tidier: Arc<Mutex<Tidier>>,
     threads: Mutex<Threads>,
+    is_new: bool,
 }
 
 #[derive(Default)]
@@ -59,6 +60,7 @@ impl Embedded {
             vault,
             tidier,
             threads: Mutex::default(),
+            is_new: writer.is_new,
         };
         {
             let mut threads = store.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,6 +71,11 @@ impl Embedded {
             }
         }
         Ok(store)
+    }
+
+    /// Whether the opening made the store, be it in a new file or in one whose beginning was cut short.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Does all the housekeeping there is to do, and returns when it is done or cannot be done now.

@@ -4,20 +4,20 @@
 //! rebuilds their filters afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableHandle};
+use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
 
 use super::ShelfId;
 use super::codec::{JournalRow, Manifest, ShelfRow, decode_format, encode_format};
 use super::jobs::desk::Books;
 use super::jobs::{reading, tables};
 use super::journal::Row;
-use super::medium::{Medium, Opened};
+use super::medium::{self, Medium, Opened};
+use super::open_error::OpenError;
 use super::shelf::{Run, Shelf};
 use super::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES, builder, runs_with_chunks};
-use super::wal::Wal;
+use super::wal::{self, Wal};
 
 /// What a file held when it was opened.
 #[derive(Default)]
@@ -31,6 +31,8 @@ pub(super) struct Loaded {
     /// The newest second any key was settled in.
     pub(super) newest: u32,
     pub(super) damaged: u64,
+    /// There was no store before.
+    pub(super) is_new: bool,
 }
 
 /// How far a file was made.
@@ -41,35 +43,27 @@ enum Contents {
     All,
 }
 
-/// Why a store's file cannot be opened. In none of these cases was it changed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OpenError {
-    /// Another process has it open.
-    Locked,
-    /// It is no store of ours.
-    Foreign,
-    /// A newer version of this program wrote it.
-    Newer {
-        /// The number of its format.
-        format: u32,
-    },
-    /// The disk refuses, or the file is damaged.
-    Unusable(String),
-}
-
 /// Opens the file in `medium` and reads it, or makes it.
 pub(super) fn open(
     medium: &dyn Medium,
     cache_bytes: usize,
 ) -> Result<(Database, Wal, Loaded), OpenError> {
     let Opened { database, file } = medium.open(&builder(cache_bytes))?;
-    match is_ours(&database)? {
+    let contents = is_ours(&database)?;
+    match contents {
+        // The tables come before the first record.
+        Contents::Nothing if wal::was_used(file.as_ref())? => {
+            return Err(OpenError::Unusable(medium::GONE.to_owned()));
+        }
         Contents::Nothing => make_tables(&database, true)?,
         Contents::KeysOnly => make_tables(&database, false)?,
         Contents::All => {}
     }
-    let wal = Wal::open(file, epoch(&database)?).map_err(redb::Error::Io)?;
-    let loaded = load(&database, &wal)?;
+    let wal = Wal::open(file, epoch(&database)?)?;
+    let loaded = Loaded {
+        is_new: matches!(contents, Contents::Nothing),
+        ..load(&database, &wal)?
+    };
     Ok((database, wal, loaded))
 }
 
@@ -215,45 +209,6 @@ impl Loaded {
                 shelf.journal.add(Row { seq, secs }, &row.keys);
             }
             (Some(_), None) | (None, _) => self.damaged += 1,
-        }
-    }
-}
-
-// === impl OpenError ===
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Locked => f.write_str("the store is open in another process"),
-            Self::Foreign => f.write_str("the file is not a store of this program"),
-            Self::Newer { format } => write!(
-                f,
-                "the store has format {format}, this version reads {FORMAT_NUMBER}"
-            ),
-            Self::Unusable(reason) => write!(f, "the store cannot be opened: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<redb::Error> for OpenError {
-    fn from(error: redb::Error) -> Self {
-        Self::Unusable(error.to_string())
-    }
-}
-
-impl From<DatabaseError> for OpenError {
-    fn from(error: DatabaseError) -> Self {
-        // redb's error is open-ended, so its arms cannot all be named.
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::Locked,
-            DatabaseError::Storage(redb::StorageError::Io(error))
-                if error.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                Self::Foreign
-            }
-            other => Self::Unusable(other.to_string()),
         }
     }
 }

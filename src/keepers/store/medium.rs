@@ -16,16 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
+use redb::{BackendError, Builder, Database, StorageBackend};
 
 use super::allocated::AllocatedFile;
 use super::halves::Behind;
-use super::wal;
+use super::open_error::OpenError;
+use super::wal::{self, REGION_BYTES};
 
 /// Opens the file, each time with a fresh handle: redb's own are dead after any fault.
 pub trait Medium: Send + Sync + 'static {
     /// Opens or creates the file; usually by [`create`] over a new backend.
-    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError>;
+    fn open(&self, builder: &Builder) -> Result<Opened, OpenError>;
 
     /// Bytes that the file may still grow by.
     fn free_bytes(&self) -> io::Result<u64> {
@@ -65,7 +66,7 @@ impl FileMedium {
 }
 
 impl Medium for FileMedium {
-    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError> {
+    fn open(&self, builder: &Builder) -> Result<Opened, OpenError> {
         let was_open = self.was_open.load(Ordering::Relaxed);
         let file = OpenOptions::new()
             .read(true)
@@ -74,10 +75,9 @@ impl Medium for FileMedium {
             .truncate(false)
             .mode(0o600)
             .open(&self.path)?;
-        let fresh = file.metadata()?.len() == 0;
-        if fresh && was_open {
+        if was_open && file.metadata()?.len() <= REGION_BYTES {
             let gone = "the file was emptied or replaced while it was in use";
-            return Err(DatabaseError::Storage(io::Error::other(gone).into()));
+            return Err(OpenError::Unusable(gone.to_owned()));
         }
         let opened = create(builder, AllocatedFile::new(file)?)?;
         if !was_open {
@@ -102,8 +102,8 @@ impl Medium for FileMedium {
 /// Opens the file in `backend`, beginning anew where an earlier beginning was cut short.
 ///
 /// # Errors
-/// Whatever keeps it from being opened; a stranger's file is `InvalidData`.
-pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Opened, DatabaseError> {
+/// Whatever keeps it from being opened.
+pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Opened, OpenError> {
     let file = Arc::new(backend);
     let backend = Behind(Arc::clone(&file));
     // Only under the lock: another process may be making the file this very moment.
@@ -116,20 +116,42 @@ pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Opened,
                 .map_err(io::Error::from)?;
             begun?;
         }
-        Ok(false) => return Err(DatabaseError::DatabaseAlreadyOpen),
+        Ok(false) => return Err(OpenError::Locked),
         Err(BackendError::Unsupported) => begin_anew(file.as_ref(), &backend)?,
-        Err(error) => return Err(DatabaseError::Storage(error.into())),
+        Err(error) => return Err(io::Error::from(error).into()),
     }
     let database = builder.create_with_backend(backend)?;
     Ok(Opened { database, file })
 }
 
-fn begin_anew(file: &impl StorageBackend, backend: &impl StorageBackend) -> io::Result<()> {
-    wal::prepare(file)?;
-    match is_unfinished(backend)? {
-        true => backend.set_len(0),
-        false => Ok(()),
+/// Makes ready what is new or was never finished. A log that was written into says that the rest of the file was
+/// finished once, since its tables come before the first record: then what is missing is lost, and nothing is begun.
+fn begin_anew(file: &impl StorageBackend, backend: &impl StorageBackend) -> Result<(), OpenError> {
+    if is_bare(file)? {
+        return Err(OpenError::Bare);
     }
+    wal::prepare(file)?;
+    let is_missing = backend.len()? == 0;
+    if !is_missing && !is_unfinished(backend)? {
+        return Ok(());
+    }
+    if wal::was_used(file)? {
+        return Err(OpenError::Unusable(GONE.to_owned()));
+    }
+    match is_missing {
+        true => Ok(()),
+        false => Ok(backend.set_len(0)?),
+    }
+}
+
+/// Whether redb's own magic is where ours belongs.
+fn is_bare(file: &impl StorageBackend) -> io::Result<bool> {
+    let mut head = [0; MAGIC.len()];
+    if file.len()? < head.len() as u64 {
+        return Ok(false);
+    }
+    file.read(0, &mut head)?;
+    Ok(head == *MAGIC)
 }
 
 /// Whether the file was begun by redb and never finished: its magic bytes are not all there, what is there
@@ -169,8 +191,12 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
+/// Said of a file of which only the log is left.
+pub(super) const GONE: &str = "the file was cut or overwritten: its log was in use, and the database behind it is gone. \
+                               It was left as it is";
+
 /// How every redb file begins; written last when a file is made.
-const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 const PAGE: usize = 4096;
 /// A new file of redb has about 1 MiB; a longer one was finished.
 const UNFINISHED_MAX: u64 = 4 * 1024 * 1024;
@@ -191,6 +217,10 @@ mod tests {
         assert!(medium.open(&builder).is_err());
         assert!(!path.exists());
         File::create(&path).unwrap();
+        assert!(medium.open(&builder).is_err());
+        assert!(FileMedium::new(path.clone()).open(&builder).is_ok());
+        let emptied = OpenOptions::new().write(true).open(&path).unwrap();
+        emptied.set_len(REGION_BYTES).unwrap();
         assert!(medium.open(&builder).is_err());
         assert!(FileMedium::new(path).open(&builder).is_ok());
     }

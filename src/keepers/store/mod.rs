@@ -17,9 +17,9 @@ use crate::words::time::Timestamp;
 
 pub mod embedded;
 pub mod jobs;
-pub mod loading;
 pub mod medium;
 pub mod memory;
+pub mod open_error;
 pub mod pending;
 pub mod tuning;
 
@@ -31,6 +31,7 @@ mod filter;
 mod halves;
 mod journal;
 mod keymap;
+mod loading;
 mod merge;
 mod merging;
 mod plan;

@@ -17,6 +17,7 @@ use redb::StorageBackend;
 use sha2::{Digest, Sha256};
 
 use super::codec::JournalRow;
+use super::open_error::OpenError;
 
 /// What of the file is the log's; the rest is redb's.
 pub(super) const REGION_BYTES: u64 = 1 << 20;
@@ -27,6 +28,10 @@ const PAGE_BYTES: u64 = 4096;
 
 /// How a store's file begins.
 const MAGIC: &[u8; 16] = b"passgate store 1";
+
+/// Said of a file that has our head and not much more.
+const CUT: &str = "the file was cut: it has the head of a store, and less than every store has. \
+                   It was left as it is";
 
 /// The check, the body's length, the epoch, the first row's number, and how many rows there are.
 const HEAD_BYTES: usize = CHECK_BYTES + 4 + 8 + 8 + 4;
@@ -46,29 +51,33 @@ pub(super) struct Wal {
     is_closed: bool,
 }
 
-/// Makes the log's part of a new file, and refuses a file that is not ours.
+/// Makes the log's part of a new file, and refuses a file that is not ours or was cut within that part.
 ///
 /// # Errors
-/// `InvalidData` for a stranger's file, and what the disk says.
-pub(super) fn prepare(file: &impl StorageBackend) -> io::Result<()> {
+/// `Foreign`, `Unusable`, and what the disk says.
+pub(super) fn prepare(file: &impl StorageBackend) -> Result<(), OpenError> {
     let len = file.len()?;
     let mut head = [0; MAGIC.len()];
     if len >= MAGIC.len() as u64 {
         file.read(0, &mut head)?;
     }
-    let is_ours = head == *MAGIC;
-    if !is_ours && (len > REGION_BYTES || !is_begun(file, len)?) {
-        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    if head == *MAGIC {
+        // The head is written last, over a part that is there as a whole.
+        return match len < REGION_BYTES {
+            true => Err(OpenError::Unusable(CUT.to_owned())),
+            false => Ok(()),
+        };
     }
-    if !is_ours {
-        file.set_len(0)?;
-        file.set_len(REGION_BYTES)?;
-        // Zeros and not holes, so that no record has to make room.
-        file.write(0, &vec![0; REGION_BYTES as usize])?;
-        file.sync_data()?;
-        file.write(0, MAGIC)?;
-        file.sync_data()?;
+    if len > REGION_BYTES || !is_begun(file, len)? {
+        return Err(OpenError::Foreign);
     }
+    file.set_len(0)?;
+    file.set_len(REGION_BYTES)?;
+    // Zeros and not holes, so that no record has to make room.
+    file.write(0, &vec![0; REGION_BYTES as usize])?;
+    file.sync_data()?;
+    file.write(0, MAGIC)?;
+    file.sync_data()?;
     Ok(())
 }
 
@@ -80,6 +89,13 @@ fn is_begun(file: &impl StorageBackend, len: u64) -> io::Result<bool> {
     let (head, rest) = bytes.split_at(bytes.len().min(MAGIC.len()));
     let is_torn = |(byte, right): (&u8, &u8)| *byte == 0 || byte == right;
     Ok(head.iter().zip(MAGIC).all(is_torn) && rest.iter().all(|byte| *byte == 0))
+}
+
+/// Whether anything was ever written into the log's part of a file that has it. What was stays there, void or not.
+pub(super) fn was_used(file: &(impl StorageBackend + ?Sized)) -> io::Result<bool> {
+    let mut records = vec![0; (REGION_BYTES - PAGE_BYTES) as usize];
+    file.read(PAGE_BYTES, &mut records)?;
+    Ok(records.iter().any(|byte| *byte != 0))
 }
 
 // === impl Wal ===

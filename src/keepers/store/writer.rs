@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use super::commit::{Batch, Rows, Session};
 use super::jobs::ops::Worked;
 use super::journal::Row;
-use super::loading::{OpenError, open};
+use super::loading::open;
 use super::medium::Medium;
+use super::open_error::OpenError;
 use super::shelf::Shelf;
 use super::space::Space;
 use super::tuning::{Commit, OnCommit};
@@ -34,6 +35,8 @@ pub(super) struct Writer {
     pub(super) space: Space,
     /// The last batch was large enough for the next one to be worth waiting for.
     pub(super) is_loaded: bool,
+    /// The first opening made the store.
+    pub(super) is_new: bool,
 }
 
 impl Writer {
@@ -56,6 +59,7 @@ impl Writer {
             session: None,
             space: Space::default(),
             is_loaded: false,
+            is_new: loaded.is_new,
         };
         writer.adopt(database, wal, loaded);
         Ok(writer)

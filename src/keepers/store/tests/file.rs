@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::{BOTH, NEITHER, TestClock, WEEK, found, keys, settle_all, small};
 use crate::keepers::store::embedded::Embedded;
-use crate::keepers::store::loading::OpenError;
 use crate::keepers::store::medium::{FileMedium, Medium};
+use crate::keepers::store::open_error::OpenError;
 use crate::keepers::store::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES};
 use crate::keepers::store::tuning::{Options, Tuning};
 use crate::keepers::store::wal::REGION_BYTES;
@@ -332,7 +332,9 @@ fn a_strangers_file_is_refused_and_left_alone() {
     }
     std::fs::remove_file(&place.path).unwrap();
     drop(redb::Database::create(&place.path).unwrap());
-    assert_eq!(place.open().err(), Some(OpenError::Foreign));
+    let bare = std::fs::read(&place.path).unwrap();
+    assert_eq!(place.open().err(), Some(OpenError::Bare));
+    assert_eq!(std::fs::read(&place.path).unwrap(), bare);
     std::fs::remove_file(&place.path).unwrap();
     edit(&place.path, |txn| {
         let other: TableDefinition<'_, u64, u64> = TableDefinition::new("other");

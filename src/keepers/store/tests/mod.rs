@@ -12,7 +12,9 @@ use crate::words::time::{Clock, Timestamp};
 
 /// What every store promises.
 mod contract;
-/// What only a store in a file does: reopening, bounds, damage, locks.
+/// Files that were damaged or cut.
+mod damage;
+/// What only a store in a file does: reopening, bounds, locks.
 mod file;
 /// What the tests of the queue share.
 mod jobs;

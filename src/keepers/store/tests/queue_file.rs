@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redb::{Builder, DatabaseError, TableHandle};
+use redb::{Builder, TableHandle};
 
 use super::file::{Place, edit};
 use super::jobs::{
@@ -21,6 +21,7 @@ use crate::keepers::store::jobs::{
     Change, Changed, JobState, NewJob, NewState, Queue, Reason, Terms,
 };
 use crate::keepers::store::medium::{FileMedium, Medium, Opened};
+use crate::keepers::store::open_error::OpenError;
 use crate::keepers::store::tuning::Tuning;
 use crate::keepers::store::{Keep, Store, StoreError};
 use crate::words::time::Clock;
@@ -222,7 +223,7 @@ struct Filling {
 }
 
 impl Medium for Filling {
-    fn open(&self, builder: &Builder) -> Result<Opened, DatabaseError> {
+    fn open(&self, builder: &Builder) -> Result<Opened, OpenError> {
         self.medium.open(builder)
     }
 

@@ -150,8 +150,7 @@ fn a_beginning_that_was_cut_short_is_begun_again_and_a_stranger_is_left_alone() 
         let file = InMemoryBackend::new();
         file.set_len(len).unwrap();
         file.write(0, bytes).unwrap();
-        let refused = prepare(&file).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(prepare(&file), Err(OpenError::Foreign));
         assert_eq!(file.len().unwrap(), len);
     }
 }
