@@ -1,5 +1,5 @@
-//! What the process asks of the system for itself: no core dumps, as many descriptors as it may have, no more
-//! rights and no more memory than it needs.
+//! What the process asks of the system for itself: no core dumps, as many descriptors as it may have, no end where a
+//! file may not grow, and no more rights and no more memory than it needs.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::rules::config::Config;
 use crate::words::limits::Limits;
@@ -99,6 +100,22 @@ pub fn raise_descriptors() -> Option<u64> {
         // Then the old one holds, which was enough for whoever set it.
         Err(_) => limit.current,
     }
+}
+
+/// Has a write beyond the limit on a file's size (`ulimit -f`, `LimitFSIZE=`) fail as on a full disk, and not end the
+/// process, which is what the system does unless somebody listens for its signal. Called within the runtime.
+///
+/// # Errors
+/// What the system refuses.
+pub fn outlive_file_limit() -> io::Result<()> {
+    // Nobody has to hear it: once it was listened for, it ends nothing for as long as the process lives.
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    Ok(())
+}
+
+/// How large a file it may write; `None` where there is no limit but the disk's.
+pub fn file_bytes_max() -> Option<u64> {
+    getrlimit(Resource::Fsize).current
 }
 
 /// The bounds that so many descriptors leave room for.

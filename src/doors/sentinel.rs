@@ -38,7 +38,7 @@ pub async fn watch(gate: Arc<Gate>) {
         match (was_low, is_low) {
             (false, true) => gate.log.say(
                 Level::Error,
-                "the disk has no room left but the reserve; events that would be stored are refused with 503",
+                "the disk, or the limit on a file's size, leaves no room but the reserve; events that would be stored are refused with 503",
                 &[],
             ),
             (true, false) => gate.log.say(Level::Warn, "the disk has room again", &[]),

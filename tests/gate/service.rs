@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::support::app::App;
+use crate::support::app::{App, Reply};
 use crate::support::process::{Process, Said, ended, event, signal};
-use crate::support::sender::Request;
+use crate::support::sender::{Request, exchange};
 
 /// A service manager that listens.
 struct Manager(UnixDatagram);
@@ -119,6 +119,59 @@ async fn it_dumps_no_core_and_takes_no_more_connections_than_it_has_descriptors_
         .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     said.until("passgate is ready").await;
     assert_eq!(said.with("it runs as root").len(), usize::from(is_root));
+}
+
+/// An event of about 60 KiB.
+fn large_event(n: u64) -> Request {
+    let body = String::from_utf8(event(n).body).unwrap();
+    let large = format!(r#""metadata":{{"note":"{}"}}"#, "x".repeat(60_000));
+    let body = body.replace(r#""metadata":{}"#, &large);
+    Request::walletwerk(body, &format!("d{n}"))
+}
+
+/// Regression: the system ended the process where a file met the limit, and again at every start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_store_may_not_grow_it_refuses_and_lives() {
+    let app = App::start(|_, _| Reply::status(503)).await;
+    let route = "delivery = \"queue\"";
+    let process = Process::written(app.address, "", "[store]\nreserve = \"0B\"", route);
+    // In blocks of 512 bytes: less than the log takes.
+    let (code, said) = process
+        .refused_by(process.command_after("ulimit -f 1000"))
+        .await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("LimitFSIZE="), "{said}");
+    // 3 MB: a new store, and room for some events.
+    let mut command = process.command_after("ulimit -f 6000");
+    command.stdout(Stdio::piped());
+    let mut child = process.started(command).await;
+    let said = Said::of(&mut child);
+    said.until("may grow to a limit only").await;
+    said.until("a new store was made").await;
+    let mut answered = Vec::new();
+    let refusal = loop {
+        let event = large_event(answered.len() as u64);
+        let answer = event.send(process.address).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        answered.push(event);
+        assert!(answered.len() < 100, "the limit is not met");
+    };
+    assert_eq!(refusal.status, 503, "{}", refusal.outcome());
+    assert!(!answered.is_empty());
+    let metrics = exchange(process.admin, &Request::get("/metrics").bytes()).await;
+    let metrics = metrics.unwrap().body;
+    assert!(!metrics.contains("passgate_store_faults 0\n"), "{metrics}");
+    // It is open again as soon as it can be, and still knows them.
+    process.until_ready(&mut child).await;
+    signal(&child, "-TERM");
+    assert!(ended(child).await.success());
+    let _child = process.start().await;
+    for event in answered {
+        let again = event.send(process.address).await;
+        assert_eq!((again.status, again.outcome()), (200, "duplicate"));
+    }
 }
 
 #[tokio::test]

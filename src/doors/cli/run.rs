@@ -18,7 +18,9 @@ use crate::doors::cli::{CONFIGURATION, DONE, LATER, REFUSED};
 use crate::doors::gateway::{Gateway, Parts};
 use crate::doors::listener::passed::Passed;
 use crate::doors::notify::Notifier;
-use crate::doors::process::{is_root_without_need, limits_within, raise_descriptors};
+use crate::doors::process::{
+    file_bytes_max, is_root_without_need, limits_within, outlive_file_limit, raise_descriptors,
+};
 use crate::doors::reload::Reloader;
 use crate::keepers::log::{Format, Level, Log};
 use crate::keepers::metrics::Metrics;
@@ -104,6 +106,7 @@ async fn until_told(
     // First of all: as process 1 of a container it would not hear a signal that it does not listen for.
     let no_signals = |error| format!("signals cannot be listened for: {error}");
     let mut signals = Signals::new().map_err(no_signals)?;
+    outlive_file_limit().map_err(no_signals)?;
     let notifier = Notifier::new(log.clone())
         .map_err(|error| format!("the service manager cannot be told anything: {error}"))?;
     let limits = settle_in(&config, &log);
@@ -204,6 +207,13 @@ fn settle_in(config: &Config, log: &Log) -> Limits {
             ("connections_max", &limits.connections),
         ],
     );
+    if let Some(most) = file_bytes_max() {
+        log.say(
+            Level::Warn,
+            "a file may grow to a limit only (`ulimit -f`, `LimitFSIZE=`); where the store meets it, events are refused with 503",
+            &[("file_bytes_max", &most)],
+        );
+    }
     if is_root_without_need(config) {
         log.say(
             Level::Warn,

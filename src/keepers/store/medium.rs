@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, Builder, Database, StorageBackend};
+use rustix::process::{Resource, getrlimit};
 
 use super::allocated::AllocatedFile;
 use super::halves::Behind;
@@ -90,7 +91,12 @@ impl Medium for FileMedium {
     fn free_bytes(&self) -> io::Result<u64> {
         // Of the directory, since the file may have been deleted; what is left for root alone does not count.
         let room = rustix::fs::statvfs(directory(&self.path))?;
-        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        Ok(match getrlimit(Resource::Fsize).current {
+            // Where the process may write no larger files, room on the disk is of no use.
+            Some(most) => free.min(most.saturating_sub(std::fs::metadata(&self.path)?.len())),
+            None => free,
+        })
     }
 
     fn held_bytes(&self) -> io::Result<u64> {

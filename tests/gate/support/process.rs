@@ -140,7 +140,11 @@ impl Process {
 
     /// The exit code and all that was said of one that does not start.
     pub async fn refused(&self) -> (i32, String) {
-        let mut command = self.command();
+        self.refused_by(self.command()).await
+    }
+
+    /// The same by a command of the test's own.
+    pub async fn refused_by(&self, mut command: Command) -> (i32, String) {
         let output = command
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())
