@@ -215,7 +215,7 @@ impl Store for Embedded {
         Statistics {
             keys: shelves.by_id.values().map(|shelf| shelf.keys()).sum(),
             runs: runs().count() as u64,
-            filters_missing: runs().filter(|run| run.filter.get().is_none()).count() as u64,
+            filters_missing: runs().filter(|run| run.outline.get().is_none()).count() as u64,
             unwritten: shelves.unwritten.len() as u64,
             unwritten_lost: shelves.unwritten.lost(),
             damaged_rows: self.vault.damaged_rows.load(Ordering::Relaxed),

@@ -181,11 +181,11 @@ fn load_runs(database: &Database, loaded: &mut Loaded) -> Result<BTreeSet<u64>, 
         match (manifest, shelf) {
             (Some(manifest), Some(shelf)) => {
                 loaded.newest = loaded.newest.max(manifest.newest);
-                let filter = OnceLock::new();
+                let outline = OnceLock::new();
                 let run = Run {
                     id,
                     manifest,
-                    filter,
+                    outline,
                 };
                 shelf.replace(&[], Some(Arc::new(run)));
             }

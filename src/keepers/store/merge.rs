@@ -7,7 +7,7 @@ use redb::Database;
 
 use super::ShelfId;
 use super::codec::{CHUNK_RECORDS, Manifest, Record, encode_chunk};
-use super::filter::Filter;
+use super::outline::Outline;
 use super::shelf::Expiry;
 use super::tables::{Change, read_slice};
 use crate::words::identity::Key;
@@ -18,7 +18,7 @@ pub(super) struct Builder {
     shelf: ShelfId,
     chunk: Vec<Record>,
     chunks: Vec<(Key, Vec<u8>)>,
-    filter: Filter,
+    outline: Outline,
     count: u64,
     oldest: u32,
     newest: u32,
@@ -51,7 +51,7 @@ impl Builder {
             shelf,
             chunk: Vec::with_capacity(CHUNK_RECORDS),
             chunks: Vec::new(),
-            filter: Filter::new(keys),
+            outline: Outline::new(keys),
             count: 0,
             oldest: u32::MAX,
             newest: 0,
@@ -60,7 +60,7 @@ impl Builder {
 
     /// Adds the next record, whose key is greater than all before.
     pub(super) fn push(&mut self, record: Record) {
-        self.filter.add(&record.key);
+        self.outline.add(&record.key);
         self.count += 1;
         self.oldest = self.oldest.min(record.secs);
         self.newest = self.newest.max(record.secs);
@@ -83,8 +83,8 @@ impl Builder {
         }
     }
 
-    /// The last chunks, with the run's manifest and filter; `None` if no record was added.
-    pub(super) fn finish(mut self) -> Option<(Change, Manifest, Filter)> {
+    /// The last chunks, with the run's manifest and outline; `None` if no record was added.
+    pub(super) fn finish(mut self) -> Option<(Change, Manifest, Outline)> {
         self.cut();
         let ShelfId(shelf) = self.shelf;
         let manifest = Manifest {
@@ -93,11 +93,12 @@ impl Builder {
             oldest: self.oldest,
             newest: self.newest,
         };
-        (self.count > 0).then(|| (self.take(), manifest, self.filter))
+        (self.count > 0).then(|| (self.take(), manifest, self.outline))
     }
 
     fn cut(&mut self) {
         if let Some(first) = self.chunk.first() {
+            self.outline.begin_chunk(first.key);
             self.chunks.push((first.key, encode_chunk(&self.chunk)));
             self.chunk.clear();
         }

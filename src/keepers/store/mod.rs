@@ -34,6 +34,7 @@ mod keymap;
 mod loading;
 mod merge;
 mod merging;
+mod outline;
 mod plan;
 mod reading;
 mod recovery;

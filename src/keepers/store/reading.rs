@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redb::Database;
 
 use super::shelf::{Expiry, Run, Sight};
-use super::tables::find;
+use super::tables::Chunks;
 use super::vault::Vault;
 use super::{Found, ShelfId, StoreError};
 use crate::words::identity::{Key, Keys};
@@ -48,10 +48,11 @@ impl Vault {
             (database, shelves.epoch, held.version(), content, id)
         };
         let searched = (|| {
+            let mut chunks = None;
             Ok::<_, redb::Error>(Found {
-                content: self.search(&database, &keys.content, content)?,
+                content: self.search(&database, &mut chunks, &keys.content, content)?,
                 id: match id {
-                    Some((id, search)) => self.search(&database, &id, search)?,
+                    Some((id, search)) => self.search(&database, &mut chunks, &id, search)?,
                     None => false,
                 },
             })
@@ -70,13 +71,24 @@ impl Vault {
         Ok(same.then_some(found))
     }
 
-    fn search(&self, database: &Database, key: &Key, search: Search) -> Result<bool, redb::Error> {
+    /// Opens the chunks with the first run that is read: most events are in none.
+    fn search(
+        &self,
+        database: &Database,
+        chunks: &mut Option<Chunks>,
+        key: &Key,
+        search: Search,
+    ) -> Result<bool, redb::Error> {
         let (runs, expiry) = match search {
             Search::Settled => return Ok(true),
             Search::Runs(runs, expiry) => (runs, expiry),
         };
         for run in runs {
-            let (secs, damaged) = find(database, run.id, key)?;
+            let opened = match chunks.take() {
+                Some(opened) => opened,
+                None => Chunks::open(database)?,
+            };
+            let (secs, damaged) = chunks.insert(opened).find(run.id, key, run.chunk_of(key))?;
             if damaged {
                 self.count_damaged(1);
             }

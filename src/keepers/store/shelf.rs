@@ -1,13 +1,13 @@
-//! One shelf in memory: what it keeps, its journal, and its runs with their filters.
+//! One shelf in memory: what it keeps, its journal, and its runs with their outlines.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::Keep;
 use super::codec::Manifest;
-use super::filter::Filter;
 use super::jobs::tally::Holdings;
 use super::journal::Journal;
+use super::outline::Outline;
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
 
@@ -28,7 +28,7 @@ pub(super) struct Run {
     pub(super) id: u64,
     pub(super) manifest: Manifest,
     /// Empty until it was rebuilt after a start.
-    pub(super) filter: OnceLock<Filter>,
+    pub(super) outline: OnceLock<Outline>,
 }
 
 /// Until when keys live. Without a present nothing expires.
@@ -122,8 +122,15 @@ impl Shelf {
 // === impl Run ===
 
 impl Run {
+    /// The first key of the chunk that holds `key`; `None` where none does, or it is not known.
+    pub(super) fn chunk_of(&self, key: &Key) -> Option<&Key> {
+        self.outline.get()?.chunk_of(key)
+    }
+
     fn may_hold(&self, key: &Key) -> bool {
-        self.filter.get().is_none_or(|filter| filter.may_hold(key))
+        self.outline
+            .get()
+            .is_none_or(|outline| outline.may_hold(key))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Rows are bytes to redb: what is in them is the codec's business, so that a damaged row is a missing row
 //! and not an error of the database.
 
-use redb::{Builder, Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use super::codec::{CHUNK_RECORDS, Chunk, Record};
 use crate::words::identity::Key;
@@ -15,6 +15,8 @@ pub(super) type ChunkKey = (u64, &'static [u8; Key::LEN]);
 /// What was read of a run, from some key on.
 pub(super) struct Slice {
     pub(super) records: Vec<Record>,
+    /// The first key of each chunk, damaged ones included.
+    pub(super) firsts: Vec<Key>,
     /// Where the next slice begins; `None` at the end of the run.
     pub(super) next: Option<Key>,
     /// Chunks that could not be read.
@@ -78,23 +80,38 @@ pub(super) fn builder(cache_bytes: usize) -> Builder {
     builder
 }
 
-/// When `key` was settled according to `run`, and whether a chunk was damaged on the way.
-pub(super) fn find(
-    database: &Database,
-    run: u64,
-    key: &Key,
-) -> Result<(Option<u32>, bool), redb::Error> {
-    let chunks = database.begin_read()?.open_table(CHUNKS)?;
-    let upto = (run, &[0; Key::LEN])..=(run, key.as_bytes());
-    match chunks.range(upto)?.next_back() {
-        None => Ok((None, false)),
-        Some(entry) => {
-            let (_, bytes) = entry?;
-            Ok(match Chunk::parse(bytes.value()) {
-                Some(chunk) => (chunk.find(key), false),
-                None => (None, true),
-            })
-        }
+/// The chunks of all runs as they are now, read in one transaction for all keys of an event.
+pub(super) struct Chunks(ReadOnlyTable<ChunkKey, &'static [u8]>);
+
+impl Chunks {
+    pub(super) fn open(database: &Database) -> Result<Self, redb::Error> {
+        Ok(Self(database.begin_read()?.open_table(CHUNKS)?))
+    }
+
+    /// When `key` was settled according to `run`, and whether a chunk was damaged on the way.
+    ///
+    /// `first` is the first key of its chunk, where that is known.
+    pub(super) fn find(
+        &self,
+        run: u64,
+        key: &Key,
+        first: Option<&Key>,
+    ) -> Result<(Option<u32>, bool), redb::Error> {
+        let bytes = match first {
+            Some(first) => self.0.get((run, first.as_bytes()))?,
+            None => {
+                let upto = (run, &[0; Key::LEN])..=(run, key.as_bytes());
+                let last = self.0.range(upto)?.next_back().transpose()?;
+                last.map(|(_, bytes)| bytes)
+            }
+        };
+        let Some(bytes) = bytes else {
+            return Ok((None, false));
+        };
+        Ok(match Chunk::parse(bytes.value()) {
+            Some(chunk) => (chunk.find(key), false),
+            None => (None, true),
+        })
     }
 }
 
@@ -111,6 +128,7 @@ pub(super) fn read_slice(
     let chunks = database.begin_read()?.open_table(CHUNKS)?;
     let mut slice = Slice {
         records: Vec::with_capacity(chunks_max * CHUNK_RECORDS),
+        firsts: Vec::with_capacity(chunks_max),
         next: None,
         damaged: 0,
     };
@@ -121,6 +139,7 @@ pub(super) fn read_slice(
             slice.next = Some(Key::from_bytes(*place.value().1));
             break;
         }
+        slice.firsts.push(Key::from_bytes(*place.value().1));
         match Chunk::parse(bytes.value()) {
             Some(chunk) => slice.records.extend(chunk.records()),
             None => slice.damaged += 1,

@@ -12,10 +12,10 @@ use std::time::Duration;
 use redb::Database;
 
 use super::ShelfId;
-use super::filter::Filter;
 use super::jobs::ops::JobChore;
 use super::jobs::sweep::Renewal;
 use super::merge::{Builder, Merge};
+use super::outline::Outline;
 use super::shelf::{Run, Shelf};
 use super::tables::{Change, chunk_places, read_slice};
 use super::unwritten::Entry;
@@ -164,14 +164,14 @@ impl Tidier {
         let run = builder.run;
         let mut changes: Vec<_> = inputs.iter().map(|run| Change::RemoveRun(*run)).collect();
         let mut new = None;
-        if let Some((chunks, manifest, filter)) = builder.finish() {
+        if let Some((chunks, manifest, outline)) = builder.finish() {
             changes.push(chunks);
             let row = manifest.encode();
             changes.push(Change::PutRun { run, manifest: row });
             new = Some(Arc::new(Run {
                 id: run,
                 manifest,
-                filter: filter.into(),
+                outline: outline.into(),
             }));
         }
         self.post(changes)?;
@@ -194,19 +194,22 @@ impl Tidier {
         let missing = {
             let shelves = self.vault.shelves();
             let runs = shelves.by_id.values().flat_map(|shelf| shelf.runs());
-            runs.filter(|run| run.filter.get().is_none())
+            runs.filter(|run| run.outline.get().is_none())
                 .max_by_key(|run| run.manifest.newest)
                 .cloned()
         };
         let Some(run) = missing else {
             return Ok(false);
         };
-        let mut filter = Filter::new(run.manifest.count);
+        let mut outline = Outline::new(run.manifest.count);
         let mut next = Some(Key::from_bytes([0; Key::LEN]));
         while let Some(from) = next {
             let slice = read_slice(database, run.id, from, CHUNKS_PER_SLICE)?;
             for record in &slice.records {
-                filter.add(&record.key);
+                outline.add(&record.key);
+            }
+            for first in slice.firsts {
+                outline.begin_chunk(first);
             }
             self.vault.count_damaged(slice.damaged);
             next = slice.next;
@@ -214,7 +217,7 @@ impl Tidier {
                 return Ok(false);
             }
         }
-        let _ = run.filter.set(filter);
+        let _ = run.outline.set(outline);
         Ok(true)
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::embedded::ROWS_PER_READ;
 use super::{JobId, reading};
 use crate::keepers::store::shelf::Run;
-use crate::keepers::store::tables;
+use crate::keepers::store::tables::Chunks;
 use crate::keepers::store::vault::Vault;
 use crate::keepers::store::{ShelfId, StoreError};
 use crate::words::identity::Key;
@@ -80,7 +80,8 @@ impl Vault {
             }
         }
         for run in runs {
-            let (secs, damaged) = self.reading(|database| tables::find(database, run.id, key))?;
+            let (secs, damaged) = self
+                .reading(|database| Chunks::open(database)?.find(run.id, key, run.chunk_of(key)))?;
             self.count_damaged(u64::from(damaged));
             seconds.extend(secs);
         }
