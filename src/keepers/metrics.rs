@@ -75,7 +75,7 @@ pub struct Metrics {
     pub proxies_silent: Counter,
     /// Open connections.
     pub connections: Gauge,
-    /// Connections that had asked nothing yet and had to leave for newcomers.
+    /// Connections with no event at work that were closed for others, or for want of a place.
     pub connections_dismissed: Counter,
     /// Log lines that were dropped.
     pub log_lines_dropped: Gauge,
@@ -285,7 +285,7 @@ impl Metrics {
         let connections_dismissed = Counter::default();
         registry.register(
             "connections_dismissed",
-            "Connections with no request at work that were closed for others, or for want of a place",
+            "Connections with no event at work that were closed for others, or for want of a place",
             connections_dismissed.clone(),
         );
         let mut histogram = |name: &str, help: &str| {

@@ -48,7 +48,8 @@ impl AllocatedFile {
         };
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         if bytes > 0 && free / 2 >= bytes {
-            let _ = fallocate(&self.file, FallocateFlags::empty(), from, bytes);
+            // Never makes the file longer: while this process waits for the lock another may be changing it.
+            let _ = fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, bytes);
         }
     }
 }

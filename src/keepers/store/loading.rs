@@ -1,7 +1,7 @@
 //! Opening the file and reading what must be in memory: the shelves, the journal, and which runs count.
 //!
 //! The runs themselves are not read here, so that a store with many keys is ready at once; housekeeping
-//! rebuilds their filters afterwards.
+//! rebuilds their outlines afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -214,6 +214,6 @@ impl Loaded {
 }
 
 const FORMAT: &str = "format";
-/// Its row in the table of what is true of the file.
+/// The row with the epoch of the log whose records are in no table yet.
 pub(super) const EPOCH: &str = "log";
 const FORMAT_NUMBER: u32 = 1;

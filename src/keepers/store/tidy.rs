@@ -1,4 +1,4 @@
-//! Housekeeping: making runs of the journal, merging runs, forgetting what has expired, rebuilding filters.
+//! Housekeeping: making runs of the journal, merging runs, forgetting what has expired, rebuilding outlines.
 //!
 //! It reads through short transactions of its own and hands its changes to the writer in small pieces, one
 //! for each commit, so that no settle waits for it. It can stop at any point, a crash included: what it has
@@ -189,7 +189,7 @@ impl Tidier {
         Ok(())
     }
 
-    /// Rebuilds the filter of one run that has none.
+    /// Rebuilds the outline, and so the filter, of one run that has none.
     fn rebuild_filter(&self, database: &Database) -> Result<bool, Halt> {
         let missing = {
             let shelves = self.vault.shelves();

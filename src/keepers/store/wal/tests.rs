@@ -108,10 +108,7 @@ fn it_is_full_at_the_end_of_its_part() {
 
 #[test]
 fn after_an_error_nothing_more_is_added() {
-    let file = Arc::new(InMemoryBackend::new());
-    prepare(file.as_ref()).unwrap();
-    let mut wal = begun(&file);
-    file.set_len(PAGE_BYTES).unwrap();
+    let mut wal = begun(&file());
     wal.file = Arc::new(Broken);
     assert!(wal.append(&[row(1, 1)]).is_err());
     assert!(wal.rows().is_empty() && !wal.has_room(&[row(1, 1)]));
