@@ -105,7 +105,11 @@ impl Work {
         let work = Outliving::new(async move {
             let _at_work = at_work;
             let ending = processing.process(&mut trace, admitted).await;
-            let is_new = !matches!(ending.outcome, Outcome::Duplicate | Outcome::InFlight);
+            // A stale one is what somebody may have captured, as a copy is.
+            let is_new = !matches!(
+                ending.outcome,
+                Outcome::Duplicate | Outcome::InFlight | Outcome::Stale
+            );
             (processing.finish(trace, ending), is_new)
         });
         let done = work.await;

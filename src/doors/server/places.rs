@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::doors::server::seat::{Asking, Seat, Standing};
 use crate::rules::client::ClientKey;
@@ -168,13 +168,15 @@ impl Place {
         let until = Instant::now() + self.places.wait_max;
         let spared = self.places.silent_time;
         while Instant::now() < until {
-            match timeout(spared, &mut acquired).await {
+            let look = until.min(Instant::now() + spared);
+            match timeout_at(look, &mut acquired).await {
                 Ok(Ok(held)) => return self.seat.settle(held),
                 Ok(Err(_)) => return false,
                 // Who was too young when it came is of age now.
-                Err(_) => {
+                Err(_) if look < until => {
                     self.places.taken().dismiss(Some(client), spared, spared);
                 }
+                Err(_) => {}
             }
         }
         false
