@@ -42,19 +42,19 @@ const KNOWN_BY: [(&str, &[&str]); 14] = [
         "hyper::server",
         &["doors/server/", "doors/admin/mod.rs", "doors/cli/"],
     ),
-    ("hyper::client", &["doors/cli/"]),
+    ("hyper::client", &["work/pool/", "doors/cli/"]),
     (
         "hyper_util",
         &[
             "doors/server/",
             "doors/admin/mod.rs",
             "doors/cli/",
-            "work/forward.rs",
+            "work/pool/",
         ],
     ),
     (
         "hyper_rustls",
-        &["work/forward.rs", "doors/cli/", "doors/server/tls/acme/"],
+        &["work/pool/", "doors/cli/", "doors/server/tls/acme/"],
     ),
     ("instant_acme", &["doors/server/tls/acme/"]),
     ("tokio_rustls", &["doors/server/tls/"]),

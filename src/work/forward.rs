@@ -4,10 +4,7 @@
 //! broken answers, never a success; so is one whose length is stated twice. Redirects are not followed. Of the answer's body at most 64 KiB are
 //! read; the rest of a longer one is not waited for, and its connection is not used again.
 
-use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,13 +12,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
-use tower_service::Service;
 
 use crate::keepers::breaker::Sign;
 use crate::keepers::event::{Clean, Event};
@@ -30,24 +20,15 @@ use crate::keepers::store::jobs::AttemptRecord;
 use crate::rules::clean::Attempt;
 use crate::rules::retry::{self, Class};
 use crate::words::time::Timestamp;
+use crate::work::pool::{NoRootCertificates, Pool, reason};
 
 /// Bytes of the app's answer that go back to the provider.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Connecting takes no longer than this, name and TLS included in the route's `timeout` all the same.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Upstreams close idle connections after 5 s (Node's default); 4 s keeps us on the safe side.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Idle connections kept per upstream.
-const IDLE_MAX: usize = 256;
-
-/// The pooled client to all upstreams.
+/// Takes events to all upstreams.
 #[derive(Clone)]
 pub struct Forwarder {
-    has_tls: bool,
-    client: Client<HttpsConnector<HttpConnector<CheckedResolver>>, Full<Bytes>>,
+    pool: Arc<Pool>,
 }
 
 /// How one attempt ended.
@@ -74,55 +55,20 @@ pub struct AppAnswer {
     pub body: Bytes,
 }
 
-/// The upstreams' certificates cannot be verified.
-#[derive(Debug)]
-pub struct NoRootCertificates;
-
 // === impl Forwarder ===
 
 impl Forwarder {
-    /// A client; with `tls` the system's root certificates are read.
+    /// A forwarder without connections; with `tls` the system's root certificates are read.
     ///
     /// # Errors
     /// If there are none and some upstream needs them.
     pub fn new(tls: bool) -> Result<Self, NoRootCertificates> {
-        let mut http = HttpConnector::new_with_resolver(CheckedResolver::new());
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let provider = rustls::crypto::ring::default_provider();
-        let builder = HttpsConnectorBuilder::new();
-        let connector = match tls {
-            true => builder
-                .with_provider_and_native_roots(provider)
-                .map_err(|_| NoRootCertificates)?,
-            // No upstream uses TLS, so nothing needs to be trusted.
-            false => builder.with_tls_config(
-                ClientConfig::builder_with_provider(provider.into())
-                    .with_safe_default_protocol_versions()
-                    .map_err(|_| NoRootCertificates)?
-                    .with_root_certificates(RootCertStore::empty())
-                    .with_no_client_auth(),
-            ),
-        }
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .build(connector);
-        Ok(Self {
-            has_tls: tls,
-            client,
-        })
+        Pool::new(tls).map(|pool| Self { pool })
     }
 
     /// Whether it can speak to upstreams that use TLS.
     pub fn has_tls(&self) -> bool {
-        self.has_tls
+        self.pool.has_tls()
     }
 
     /// Makes one attempt that takes no longer than `limit`, which is at most the route's `timeout`. `room` is
@@ -135,14 +81,8 @@ impl Forwarder {
         room: HeaderMap,
     ) -> Attempted {
         let request = event.request(attempt, room).map(Full::new);
-        let exchange = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|error| reason(&error))?;
-            AppAnswer::read(response, attempt.at).await
-        };
+        let read = |response| AppAnswer::read(response, attempt.at);
+        let exchange = self.pool.exchange(&event.route().upstream, request, read);
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => Attempted::Answered(answer),
             Ok(Err(reason)) => Attempted::Broken(reason),
@@ -257,16 +197,6 @@ impl AppAnswer {
     }
 }
 
-// === impl NoRootCertificates ===
-
-impl std::fmt::Display for NoRootCertificates {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an upstream uses https, but no root certificates were found: install ca-certificates or set SSL_CERT_FILE")
-    }
-}
-
-impl Error for NoRootCertificates {}
-
 /// One length, one `chunked`, or neither. hyper reads more than that in a way of its own, and a connection
 /// on which the app and we disagree about an answer's end gives the next event an answer that is not its.
 fn is_framed_once(headers: &HeaderMap) -> bool {
@@ -276,63 +206,5 @@ fn is_framed_once(headers: &HeaderMap) -> bool {
         (None, _) => lengths <= 1,
         (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
-    }
-}
-
-/// The innermost cause says what happened; the layers around it say only that something did.
-fn reason(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
-/// The system's resolver, without link-local addresses: that is where clouds serve their credentials, and
-/// no app lives there. Checked after resolution, on the addresses that are connected to.
-#[derive(Clone)]
-struct CheckedResolver(GaiResolver);
-
-impl CheckedResolver {
-    fn new() -> Self {
-        Self(GaiResolver::new())
-    }
-}
-
-impl Service<Name> for CheckedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let resolving = self.0.call(name);
-        Box::pin(async move {
-            let all: Vec<SocketAddr> = resolving.await?.collect();
-            let allowed: Vec<SocketAddr> = all
-                .iter()
-                .copied()
-                .filter(|address| !is_link_local(address.ip()))
-                .collect();
-            if allowed.is_empty() && !all.is_empty() {
-                return Err(std::io::Error::other(
-                    "the upstream's name resolves to link-local addresses only",
-                ));
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
-/// Link-local, the metadata services' addresses among them (`fd00:ec2::254` is AWS's for IPv6).
-fn is_link_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => {
-            v6.is_unicast_link_local() || v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
-        }
     }
 }

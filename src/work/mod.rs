@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod listing;
 pub mod live;
 pub mod outliving;
+pub mod pool;
 pub mod replay;
 pub mod routes;
 pub mod running;

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use crate::keepers::limit::ClientLimiter;
 use crate::keepers::store::StoreError;
 use crate::rules::config::{ClientAddressFrom, Config, Quota};
-use crate::work::forward::{Forwarder, NoRootCertificates};
+use crate::work::forward::Forwarder;
+use crate::work::pool::NoRootCertificates;
 use crate::work::routes::{Ground, Routes};
 
 /// One whole configuration at work.

@@ -1,0 +1,117 @@
+//! One connection to an app, driven by the task of the event that uses it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::rt::{Read, Write};
+use hyper::{Request, Response};
+use hyper_rustls::MaybeHttpsStream;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::work::pool::relay::Relay;
+
+/// What there is below HTTP.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Turns of an exchange in which both ends go on, before other tasks have theirs.
+const TURNS_MAX: usize = 16;
+
+/// One connection, of one event at a time.
+pub(super) struct Connection<S: Read + Write + Unpin = Stream> {
+    requests: SendRequest<Full<Bytes>>,
+    protocol: http1::Connection<S, Full<Bytes>>,
+    has_ended: bool,
+    relay: Arc<Relay>,
+    /// The same, as the two above know it.
+    waker: Waker,
+}
+
+/// A request that got no answer.
+pub(super) struct Unanswered {
+    /// Why.
+    pub(super) error: hyper::Error,
+    /// The request, if nothing of it was written.
+    pub(super) unsent: Option<Request<Full<Bytes>>>,
+}
+
+// === impl Connection ===
+
+impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
+    /// HTTP over a stream on which nothing was said yet.
+    pub(super) async fn begin(stream: S) -> Result<Self, hyper::Error> {
+        let (requests, protocol) = http1::Builder::new().handshake(stream).await?;
+        let relay = Arc::new(Relay::default());
+        Ok(Self {
+            requests,
+            protocol,
+            has_ended: false,
+            waker: Waker::from(Arc::clone(&relay)),
+            relay,
+        })
+    }
+
+    /// Sends a request, and gives back the head of the answer. Its body comes as long as the connection is driven.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let sending = self.requests.try_send_request(request);
+        let sent = self.drive(sending).await;
+        sent.map_err(|mut failed| Unanswered {
+            unsent: failed.take_message(),
+            error: failed.into_error(),
+        })
+    }
+
+    /// Keeps the connection going until `work`, which waits for it, has ended.
+    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| self.poll_with(context, work.as_mut())).await
+    }
+
+    fn poll_with<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Poll<T> {
+        self.relay.attend(context.waker());
+        for _ in 0..TURNS_MAX {
+            self.relay.look();
+            self.go_on();
+            let polled = work.as_mut().poll(&mut Context::from_waker(&self.waker));
+            if polled.is_ready() {
+                self.relay.look_away();
+                return polled;
+            }
+            if !self.relay.was_called() {
+                return Poll::Pending;
+            }
+        }
+        self.relay.look_away();
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether it is open and has nothing left to do, so that a request may be sent.
+    pub(super) fn is_free(&mut self) -> bool {
+        // Nobody is to be woken for it from here on.
+        self.relay.leave();
+        self.go_on();
+        !self.has_ended && self.requests.is_ready()
+    }
+
+    fn go_on(&mut self) {
+        if !self.has_ended {
+            let mut context = Context::from_waker(&self.waker);
+            // What went wrong is told to the one who waits for the answer.
+            self.has_ended = Pin::new(&mut self.protocol).poll(&mut context).is_ready();
+        }
+    }
+}

@@ -1,0 +1,192 @@
+use http_body_util::BodyExt;
+use hyper::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::*;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const LAST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+
+/// An app whose connections are handed out as they come.
+struct App {
+    upstream: Uri,
+    accepted: mpsc::UnboundedReceiver<TcpStream>,
+}
+
+impl App {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accept, accepted) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                if accept.send(socket).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            upstream: format!("http://{address}/hooks?a=b").parse().unwrap(),
+            accepted,
+        }
+    }
+
+    fn accepted_another(&mut self) -> bool {
+        self.accepted.try_recv().is_ok()
+    }
+}
+
+/// Reads one request, and gives back what it says.
+async fn hear(socket: &mut TcpStream) -> String {
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"body") {
+        assert_ne!(
+            socket.read_buf(&mut heard).await.unwrap(),
+            0,
+            "the request ended early"
+        );
+    }
+    String::from_utf8(heard).unwrap()
+}
+
+fn request() -> Request<Full<Bytes>> {
+    let body = Full::new(Bytes::from_static(b"body"));
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("http://app/hooks?a=b");
+    request
+}
+
+fn take(pool: &Pool, origin: &Authority) -> Option<Box<Connection>> {
+    pool.idle().take(origin, false, Instant::now())
+}
+
+async fn read(response: Response<Incoming>) -> Result<Bytes, String> {
+    let body = response.into_body().collect().await;
+    body.map(|body| body.to_bytes())
+        .map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_asked_for_path_and_query() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let mut socket = None;
+    for _ in 0..3 {
+        let serving = async {
+            let socket = match &mut socket {
+                Some(socket) => socket,
+                none => none.insert(app.accepted.recv().await.unwrap()),
+            };
+            let heard = hear(socket).await;
+            assert!(heard.starts_with("POST /hooks?a=b HTTP/1.1\r\n"), "{heard}");
+            socket.write_all(OK).await.unwrap();
+        };
+        let asking = pool.exchange(&app.upstream, request(), read);
+        let (answer, ()) = tokio::join!(asking, serving);
+        assert_eq!(answer.unwrap(), "ok");
+    }
+    assert!(!app.accepted_another());
+}
+
+#[tokio::test]
+async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
+    for answer in [OK, LAST] {
+        let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+        let origin = app.upstream.authority().unwrap().clone();
+        for _ in 0..3 {
+            let serving = async {
+                let mut socket = app.accepted.recv().await.unwrap();
+                hear(&mut socket).await;
+                socket.write_all(answer).await.unwrap();
+                socket
+            };
+            let asking = pool.exchange(&app.upstream, request(), read);
+            let (answered, socket) = tokio::join!(asking, serving);
+            assert_eq!(answered.unwrap(), "ok");
+            assert_eq!(pool.idle().plain.contains_key(&origin), answer == OK);
+            drop(socket);
+            let noticed = async {
+                while let Some(kept) = take(&pool, &origin) {
+                    pool.keep(&origin, false, kept);
+                    tokio::task::yield_now().await;
+                }
+            };
+            let noticed = tokio::time::timeout(Duration::from_secs(20), noticed);
+            noticed.await.expect("nobody noticed that it was closed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_twice() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let serving = async {
+        let mut socket = app.accepted.recv().await.unwrap();
+        hear(&mut socket).await;
+        drop(socket);
+    };
+    let asking = pool.exchange(&app.upstream, request(), read);
+    let (answer, ()) = tokio::join!(asking, serving);
+    assert!(answer.is_err());
+    assert!(!app.accepted_another());
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_dropped_half_way_closes_its_connection() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let mut socket = {
+        let asking = pool.exchange(&app.upstream, request(), read);
+        tokio::pin!(asking);
+        let serving = async {
+            let mut socket = app.accepted.recv().await.unwrap();
+            hear(&mut socket).await;
+            socket
+        };
+        tokio::select! {
+            _ = &mut asking => panic!("nobody answered"),
+            socket = serving => socket,
+        }
+    };
+    assert_eq!(socket.read(&mut [0]).await.unwrap_or(0), 0);
+    assert!(pool.idle().plain.values().all(VecDeque::is_empty));
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_piece_by_piece_is_read_whole() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let serving = async {
+        let mut socket = app.accepted.recv().await.unwrap();
+        hear(&mut socket).await;
+        for byte in OK {
+            socket.write_all(&[*byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        socket
+    };
+    let asking = pool.exchange(&app.upstream, request(), read);
+    let (answer, _socket) = tokio::join!(asking, serving);
+    assert_eq!(answer.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn no_more_are_kept_than_the_bound_and_none_for_longer_than_its_time() {
+    let (pool, app) = (Pool::new(false).unwrap(), App::start().await);
+    let (origin, now) = (app.upstream.authority().unwrap(), Instant::now());
+    for n in 0..IDLE_MAX + 3 {
+        let connection = pool.connect(&app.upstream).await.unwrap();
+        let since = now + Duration::from_micros(n as u64);
+        pool.idle().put(origin, false, connection, since);
+    }
+    let mut idle = pool.idle();
+    assert_eq!(idle.plain[origin].len(), IDLE_MAX);
+    // The first three had to go.
+    let first = now + Duration::from_micros(3);
+    assert!(!idle.close_old(first + IDLE_TIMEOUT));
+    assert_eq!(idle.plain[origin].len(), IDLE_MAX - 1);
+    let last = now + Duration::from_micros(IDLE_MAX as u64 + 2);
+    assert!(idle.take(origin, false, last + IDLE_TIMEOUT).is_none());
+    assert!(idle.close_old(last + IDLE_TIMEOUT));
+    assert!(idle.plain.is_empty());
+}
