@@ -2,7 +2,7 @@
 //! true reason.
 //!
 //! Both are for the operator's eyes, bounded, and gone with the process. No body, query, path or credential
-//! is kept. The hot path pays one short lock and no copy.
+//! is kept. The hot path pays one short lock.
 //!
 //! # Why
 //! Refused events and refused junk have a ring each: anybody can send junk, and a flood of it must not push
@@ -27,7 +27,7 @@ pub const HEADER_BYTES_MAX: usize = 2048;
 
 /// The rings.
 pub struct Recent {
-    passed: Ring<Passed>,
+    passed: PassedRing,
     refused_events: Ring<Refused>,
     refused_requests: Ring<Refused>,
     /// The number of the next entry of any ring.
@@ -87,7 +87,7 @@ impl Recent {
     pub fn new(now: Timestamp) -> Self {
         let millis = u64::try_from(now.as_millis()).unwrap_or(0);
         Self {
-            passed: Ring::default(),
+            passed: PassedRing::default(),
             refused_events: Ring::default(),
             refused_requests: Ring::default(),
             // A cursor may outlive the process that gave it, and must not point into newer entries.
@@ -127,6 +127,84 @@ impl Recent {
         refused.extend(self.refused_requests.below(before));
         refused.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         refused
+    }
+}
+
+/// Events that went straight through, their records in the stored form and one behind the other.
+///
+/// # Why
+/// Every event puts one in and has one taken out that nobody looked at for a thousand events. As it is, a record lies
+/// in a dozen places of the heap, and each of them would have to be fetched from far away to be freed.
+#[derive(Default)]
+struct PassedRing(Mutex<PassedEntries>);
+
+#[derive(Default)]
+struct PassedEntries {
+    entries: VecDeque<PassedEntry>,
+    records: VecDeque<u8>,
+}
+
+struct PassedEntry {
+    number: u64,
+    route: Arc<str>,
+    attempt: AttemptRecord,
+    /// Bytes of its record.
+    length: usize,
+}
+
+// === impl PassedRing ===
+
+impl PassedRing {
+    fn note(&self, next: &AtomicU64, passed: Passed) {
+        let record = passed.record.encode();
+        let mut ring = self.ring();
+        ring.records.extend(&record);
+        ring.entries.push_back(PassedEntry {
+            // Under the lock, so that numbers ascend within the ring.
+            number: next.fetch_add(1, Ordering::Relaxed),
+            route: passed.route,
+            attempt: passed.attempt,
+            length: record.len(),
+        });
+        if ring.entries.len() > ENTRIES_MAX
+            && let Some(oldest) = ring.entries.pop_front()
+        {
+            ring.records.drain(..oldest.length);
+        }
+    }
+
+    fn below(&self, before: u64) -> Vec<Numbered<Passed>> {
+        let found: Vec<_> = {
+            let ring = self.ring();
+            let mut end = ring.records.len();
+            let newest_first = ring.entries.iter().rev().map(|entry| {
+                let begin = end - entry.length;
+                let record = ring.records.range(begin..end).copied().collect::<Vec<u8>>();
+                end = begin;
+                (entry.number, &entry.route, &entry.attempt, record)
+            });
+            newest_first
+                .filter(|(number, ..)| *number < before)
+                .map(|(number, route, attempt, record)| {
+                    (number, Arc::clone(route), attempt.clone(), record)
+                })
+                .collect()
+        };
+        let read = |(number, route, attempt, record): (_, _, _, Vec<u8>)| {
+            // It is the form that it was given here.
+            let record = Record::decode(&record).ok()?;
+            let passed = Passed {
+                route,
+                record,
+                attempt,
+            };
+            Some((number, Arc::new(passed)))
+        };
+        found.into_iter().filter_map(read).collect()
+    }
+
+    fn ring(&self) -> MutexGuard<'_, PassedEntries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -256,6 +334,37 @@ mod tests {
         );
         assert!(kept[0].1.record.headers.is_empty());
         assert_eq!(kept[1].1.record.headers.len(), 1);
+    }
+
+    #[test]
+    fn of_what_went_through_the_newest_are_kept_as_they_were_and_no_others() {
+        let recent = Recent::new(Timestamp::from_secs(0));
+        for n in 0..ENTRIES_MAX + 5 {
+            let mut passed = passed(1 + n % 7);
+            passed.record.event_type = n.to_string();
+            passed.attempt.number = n as u32;
+            recent.note_passed(passed);
+        }
+        let kept = recent.passed(u64::MAX);
+        let numbers: Vec<_> = kept
+            .iter()
+            .map(|(_, passed)| passed.attempt.number)
+            .collect();
+        let newest_first: Vec<_> = (5..ENTRIES_MAX as u32 + 5).rev().collect();
+        assert_eq!(numbers, newest_first);
+        for (_, passed) in &kept {
+            let n = passed.attempt.number;
+            assert_eq!(passed.record.event_type, n.to_string());
+            assert_eq!(passed.record.headers[0].1.len(), n as usize % 7);
+        }
+        let (third, _) = kept[2];
+        assert_eq!(
+            recent.passed(third)[0].1.attempt.number,
+            kept[3].1.attempt.number
+        );
+        let ring = recent.passed.ring();
+        let lengths: usize = ring.entries.iter().map(|entry| entry.length).sum();
+        assert_eq!(ring.records.len(), lengths);
     }
 
     #[test]
