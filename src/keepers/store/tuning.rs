@@ -1,8 +1,8 @@
 //! How a store in a file is opened: where, with which clock, and with which bounds.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Keep;
@@ -39,6 +39,10 @@ pub struct Commit {
 #[derive(Debug, Default)]
 pub struct Workers {
     idle: AtomicUsize,
+    /// Somebody waits for one to rest.
+    is_awaited: AtomicBool,
+    waiting: Mutex<()>,
+    rested: Condvar,
 }
 
 /// Bounds and sizes of a store. The defaults are meant for production.
@@ -101,16 +105,31 @@ impl Tuning {
 impl Workers {
     /// One has nothing to do from now on.
     pub fn rests(&self) {
-        self.idle.fetch_add(1, Ordering::Relaxed);
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        if self.is_awaited.load(Ordering::SeqCst) {
+            // Whoever waits holds it between his look and his sleep.
+            drop(self.waiting());
+            self.rested.notify_all();
+        }
     }
 
     /// One that had nothing to do is at work again.
     pub fn works(&self) {
-        self.idle.fetch_sub(1, Ordering::Relaxed);
+        self.idle.fetch_sub(1, Ordering::SeqCst);
     }
 
-    pub(super) fn are_busy(&self) -> bool {
-        self.idle.load(Ordering::Relaxed) == 0
+    /// Waits until one has nothing to do, but no longer than `limit`.
+    pub(super) fn wait_for_rest(&self, limit: Duration) {
+        let waiting = self.waiting();
+        self.is_awaited.store(true, Ordering::SeqCst);
+        let are_busy = |_: &mut ()| self.idle.load(Ordering::SeqCst) == 0;
+        // In both cases the wait is over.
+        let _ = self.rested.wait_timeout_while(waiting, limit, are_busy);
+        self.is_awaited.store(false, Ordering::SeqCst);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, ()> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::commit::{Batch, Rows, Session};
 use super::jobs::ops::Worked;
@@ -272,22 +272,16 @@ impl Writer {
 /// # Why
 /// A commit costs as much as the way of several events, so under load each should carry many. What has nothing to do
 /// but wait for this one sends nothing more, and then waiting costs time and gains nothing.
-fn gathered<'a>(vault: &'a Vault, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+fn gathered<'a>(vault: &'a Vault, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
     let tuning = &vault.tuning;
-    let Some(workers) = &tuning.workers else {
-        return queue;
-    };
-    let began = Instant::now();
-    while workers.are_busy()
-        && queue.ops.len() < tuning.commit_ops_max
-        && !queue.closing
-        && began.elapsed() < tuning.gather
-    {
-        drop(queue);
-        std::thread::sleep(GATHER_STEP);
-        queue = vault.queue();
+    match &tuning.workers {
+        Some(workers) if queue.ops.len() < tuning.commit_ops_max && !queue.closing => {
+            drop(queue);
+            workers.wait_for_rest(tuning.gather);
+            vault.queue()
+        }
+        Some(_) | None => queue,
     }
-    queue
 }
 
 /// Answers one settle. A callback that panics must not take the others' answers with it.
@@ -302,6 +296,3 @@ pub(super) fn guarded(call: impl FnOnce()) {
 
 /// Ops of a batch that tells of load.
 const LOADED_OPS: usize = 3;
-
-/// It is looked for this often whether a batch need not fill any longer.
-const GATHER_STEP: Duration = Duration::from_micros(200);
