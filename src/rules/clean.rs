@@ -17,6 +17,7 @@ use hyper::header::{
 use hyper::{Method, Request, Uri, Version};
 
 use crate::rules::config::Route;
+use crate::words::composed::Composer;
 use crate::words::digits;
 use crate::words::identity::Key;
 use crate::words::message::{Head, Message};
@@ -35,8 +36,17 @@ pub struct Attempt {
     pub is_replay: bool,
 }
 
+/// The headers of a request to an app, while they are written.
+struct Fields<'a> {
+    headers: &'a mut HeaderMap,
+    composer: Composer,
+}
+
 /// Headers that there is room for at once; most providers send no more.
 const KEPT_USUALLY: usize = 8;
+
+/// Bytes that the values of nearly every request to an app have room in.
+const VALUES_USUALLY: usize = 1024;
 
 /// A CloudEvents attribute or forwarding header longer than this is left out rather than passed on.
 const VALUE_BYTES_MAX: usize = 1024;
@@ -124,27 +134,27 @@ pub fn request(
     *request.uri_mut() = target(route, &record.query);
     let headers = request.headers_mut();
     headers.reserve(24);
+    let composer = Composer::with_room(VALUES_USUALLY);
+    let mut fields = Fields { headers, composer };
     if let Some(host) = host(&route.upstream) {
-        headers.insert(HOST, host);
+        fields.pass_on(HOST, host.as_bytes());
     }
     for (name, value) in &record.headers {
-        if let (Some(name), Ok(value)) = (read_name(route, name), HeaderValue::from_bytes(value)) {
-            headers.insert(name, value);
+        if let Some(name) = read_name(route, name) {
+            fields.pass_on(name, value);
         }
     }
     let idempotency_key = record.idempotency_key();
-    describe(headers, route, record, &idempotency_key);
-    tell_way(headers, record);
-    insert(headers, IDEMPOTENCY_KEY, &idempotency_key);
-    headers.insert(PASSGATE_ATTEMPT, HeaderValue::from(attempt.number));
-    headers.insert(
-        PASSGATE_ASSURANCE,
-        HeaderValue::from_static(record.assurance.label()),
-    );
+    describe(&mut fields, route, record, &idempotency_key);
+    tell_way(&mut fields, record);
+    fields.compose(IDEMPOTENCY_KEY, &[&idempotency_key]);
+    let number = fields.composer.number(attempt.number);
+    fields.insert(PASSGATE_ATTEMPT, number);
+    fields.say(PASSGATE_ASSURANCE, record.assurance.label());
     if attempt.is_replay {
-        headers.insert(PASSGATE_REPLAY, HeaderValue::from_static("true"));
+        fields.say(PASSGATE_REPLAY, "true");
     }
-    sign(headers, route, body, &idempotency_key, attempt.at);
+    sign(&mut fields, route, body, &idempotency_key, attempt.at);
     request
 }
 
@@ -165,20 +175,19 @@ fn target(route: &Route, query: &str) -> Uri {
 }
 
 /// The upstream as `Host` has it: without user, and without a port that its scheme implies (RFC 9110, 7.2).
-fn host(upstream: &Uri) -> Option<HeaderValue> {
+fn host(upstream: &Uri) -> Option<&str> {
     let authority = upstream.authority()?;
     let implied = match upstream.scheme_str() {
         Some("https") => 443,
         _ => 80,
     };
-    let text = match authority.port_u16() {
+    Some(match authority.port_u16() {
         Some(port) if port != implied => {
             let user_and_host = authority.as_str().rsplit_once('@');
             user_and_host.map_or(authority.as_str(), |(_, host)| host)
         }
         Some(_) | None => authority.host(),
-    };
-    HeaderValue::from_str(text).ok()
+    })
 }
 
 /// The name of a kept header: nearly always one that is kept now as well, and need not be read anew.
@@ -210,22 +219,25 @@ fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(Cow<'static, str>
 }
 
 /// CloudEvents 1.0, HTTP binding in binary mode.
-fn describe(headers: &mut HeaderMap, route: &Route, record: &Record, idempotency_key: &str) {
-    headers.insert(CE_SPECVERSION, HeaderValue::from_static("1.0"));
-    insert(headers, CE_ID, idempotency_key);
-    let source = ["/", &record.provider, "/", &route.name].concat();
-    insert(headers, CE_SOURCE, &encode_attribute(&source));
-    insert(headers, CE_TYPE, &encode_attribute(&record.ce_type));
+fn describe(fields: &mut Fields<'_>, route: &Route, record: &Record, idempotency_key: &str) {
+    fields.say(CE_SPECVERSION, "1.0");
+    fields.compose(CE_ID, &[idempotency_key]);
+    let (provider, name) = (
+        encode_attribute(&record.provider),
+        encode_attribute(&route.name),
+    );
+    fields.compose(CE_SOURCE, &["/", &provider, "/", &name]);
+    fields.compose(CE_TYPE, &[&encode_attribute(&record.ce_type)]);
     if let Some(time) = record.time() {
-        insert(headers, CE_TIME, &time.to_rfc3339());
+        fields.compose(CE_TIME, &[&time.to_rfc3339()]);
     }
     if let Some(subject) = &record.subject {
-        insert(headers, CE_SUBJECT, &encode_attribute(subject));
+        fields.compose(CE_SUBJECT, &[&encode_attribute(subject)]);
     }
 }
 
 /// Where the request came from, said anew: what the sender said of it is not believed.
-fn tell_way(headers: &mut HeaderMap, record: &Record) {
+fn tell_way(fields: &mut Fields<'_>, record: &Record) {
     let client = digits::of_address(record.client);
     let proto = if record.is_secure { "https" } else { "http" };
     let (open, close) = match record.client {
@@ -238,28 +250,27 @@ fn tell_way(headers: &mut HeaderMap, record: &Record) {
         None => ("", "", ""),
     };
     if record.host.is_some() {
-        insert(headers, X_FORWARDED_HOST, host);
+        fields.compose(X_FORWARDED_HOST, &[host]);
     }
     let forwarded = [
         open, &client, close, host_open, host, host_close, ";proto=", proto,
-    ]
-    .concat();
-    insert(headers, FORWARDED, &forwarded);
-    insert(headers, X_FORWARDED_FOR, &client);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    ];
+    fields.compose(FORWARDED, &forwarded);
+    fields.compose(X_FORWARDED_FOR, &[&client]);
+    fields.say(X_FORWARDED_PROTO, proto);
     // The protocol as received (RFC 9110, 7.6.3), which is not the one that the app is spoken to in.
     let via = match record.http {
         Version::HTTP_10 => "1.0 passgate",
         Version::HTTP_2 => "2.0 passgate",
         _ => "1.1 passgate",
     };
-    headers.insert(VIA, HeaderValue::from_static(via));
+    fields.say(VIA, via);
 }
 
 /// Standard Webhooks 1.0.0: `v1` is HMAC-SHA256 over `{id}.{timestamp}.{body}`. A GET has an empty body,
 /// so its query is not covered.
 fn sign(
-    headers: &mut HeaderMap,
+    fields: &mut Fields<'_>,
     route: &Route,
     body: &Bytes,
     idempotency_key: &str,
@@ -268,7 +279,8 @@ fn sign(
     let Some(signer) = &route.sign_with else {
         return;
     };
-    let timestamp = at.as_secs().to_string();
+    let mut digits = itoa::Buffer::new();
+    let timestamp = digits.format(at.as_secs());
     let tag = signer.sign(&[
         idempotency_key.as_bytes(),
         b".",
@@ -276,22 +288,38 @@ fn sign(
         b".",
         body,
     ]);
-    insert(headers, WEBHOOK_ID, idempotency_key);
-    insert(headers, WEBHOOK_TIMESTAMP, &timestamp);
-    insert(
-        headers,
-        WEBHOOK_SIGNATURE,
-        &format!("v1,{}", BASE64.encode(&tag)),
-    );
+    fields.compose(WEBHOOK_ID, &[idempotency_key]);
+    fields.compose(WEBHOOK_TIMESTAMP, &[timestamp]);
+    fields.compose(WEBHOOK_SIGNATURE, &["v1,", &BASE64.encode(&tag)]);
 }
 
-/// Sets a header that we compose, and leaves it out where it is unreasonably long or no header's value.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if value.len() > VALUE_BYTES_MAX {
-        return;
+// === impl Fields ===
+
+impl Fields<'_> {
+    /// Sets a header that a message had before; what is no header's value any more is left out.
+    fn pass_on(&mut self, name: HeaderName, value: &[u8]) {
+        let value = self.composer.value([value]);
+        self.insert(name, value);
     }
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
+
+    /// Sets a header that we compose, and leaves it out where it is unreasonably long or no header's value.
+    fn compose(&mut self, name: HeaderName, parts: &[&str]) {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if bytes <= VALUE_BYTES_MAX {
+            let value = self.composer.value(parts);
+            self.insert(name, value);
+        }
+    }
+
+    /// Sets a header that always reads the same.
+    fn say(&mut self, name: HeaderName, value: &'static str) {
+        self.headers.insert(name, HeaderValue::from_static(value));
+    }
+
+    fn insert(&mut self, name: HeaderName, value: Option<HeaderValue>) {
+        if let Some(value) = value {
+            self.headers.insert(name, value);
+        }
     }
 }
 
@@ -344,8 +372,8 @@ mod tests {
             ("http://[::1]:8080/", "[::1]:8080"),
             ("http://[::1]/", "[::1]"),
         ] {
-            let host = host(&Uri::from_static(upstream));
-            assert_eq!(host, Some(HeaderValue::from_static(expected)), "{upstream}");
+            let upstream = Uri::from_static(upstream);
+            assert_eq!(host(&upstream), Some(expected), "{upstream}");
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, waits, or reads a clock (`SystemClock` is the one place that may, and it is only handed down).
 
+pub mod composed;
 pub mod dead;
 pub mod digits;
 pub mod identity;

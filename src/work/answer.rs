@@ -16,7 +16,7 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
 use crate::keepers::limit::Standing;
-use crate::words::digits;
+use crate::words::composed::Composer;
 use crate::words::outcome::Outcome;
 use crate::words::time::Timestamp;
 
@@ -55,8 +55,8 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Bytes that a rate-limit header has besides its quota's name, two long numbers among them.
-const AROUND_NAME: usize = 40;
+/// Bytes that the values of nearly every answer have room in.
+const VALUES_USUALLY: usize = 256;
 
 /// A fault of our own is usually over by then.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
@@ -129,14 +129,15 @@ impl Ending {
             PASSGATE_OUTCOME,
             HeaderValue::from_static(self.outcome.label()),
         );
-        insert(headers, X_REQUEST_ID, request_id);
+        let mut composer = Composer::with_room(VALUES_USUALLY);
+        insert(headers, X_REQUEST_ID, composer.value([request_id]));
         if !self.allow.is_empty() {
             let allow: Vec<&str> = self.allow.iter().map(Method::as_str).collect();
-            insert(headers, ALLOW, &allow.join(", "));
+            insert(headers, ALLOW, composer.value([allow.join(", ")]));
         }
         let standing = self.standing.map(|standing| *standing).or(route_quota);
         if let Some(standing) = &standing {
-            tell_standing(headers, standing, now);
+            tell_standing(headers, &mut composer, standing, now);
         }
         if matches!(
             status,
@@ -153,43 +154,36 @@ impl Ending {
 }
 
 /// `X-RateLimit-*` as the platforms write them, and the IETF draft's fields, from the same numbers.
-fn tell_standing(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
+fn tell_standing(
+    headers: &mut HeaderMap,
+    composer: &mut Composer,
+    standing: &Standing,
+    now: Timestamp,
+) {
     let Standing {
         name,
         burst,
         remaining,
         ..
     } = standing;
-    headers.insert(X_RATELIMIT_LIMIT, HeaderValue::from(*burst));
-    headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(*remaining));
-    headers.insert(X_RATELIMIT_RESET, HeaderValue::from(standing.full_at(now)));
+    insert(headers, X_RATELIMIT_LIMIT, composer.number(*burst));
+    insert(headers, X_RATELIMIT_REMAINING, composer.number(*remaining));
+    let reset = composer.number(standing.full_at(now));
+    insert(headers, X_RATELIMIT_RESET, reset);
+    let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
     let refill = whole_secs(standing.refill).max(1);
-    let mut text = String::with_capacity(name.len() + AROUND_NAME);
-    let mut tell = |header, parts: [(&str, u64); 2]| {
-        text.clear();
-        text.push('"');
-        text.push_str(name);
-        text.push('"');
-        for (parameter, number) in parts {
-            text.push_str(parameter);
-            digits::push(&mut text, number);
-        }
-        insert(headers, header, &text);
-    };
-    tell(
-        RATELIMIT_POLICY,
-        [(";q=", u64::from(*burst)), (";w=", refill)],
-    );
+    let (quota, window) = (first.format(*burst), second.format(refill));
+    let policy = composer.value(["\"", name, "\";q=", quota, ";w=", window]);
+    insert(headers, RATELIMIT_POLICY, policy);
     let full_in = whole_secs(standing.full_in);
-    tell(
-        RATELIMIT,
-        [(";r=", u64::from(*remaining)), (";t=", full_in)],
-    );
+    let (remaining, full_in) = (first.format(*remaining), second.format(full_in));
+    let limit = composer.value(["\"", name, "\";r=", remaining, ";t=", full_in]);
+    insert(headers, RATELIMIT, limit);
 }
 
 /// Sets a header that we compose of our own words and numbers.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
         headers.insert(name, value);
     }
 }
