@@ -5,7 +5,9 @@
 //! connection has a ration of them, which its requests fill up again. Only the nine bytes before each frame are
 //! looked at; what is wrong with a frame is the library's to say.
 //!
-//! A head that opens a stream is passed on once there is room for it, and until then nothing behind it is read.
+//! A head that opens a stream is passed on once there is room for it, and until then nothing behind it is read. So
+//! where all memory is taken, the body of one request may stand behind the head of the next one on its connection;
+//! if it does so for longer than a body may rest, its event is refused, and its room is somebody else's.
 
 use std::io;
 use std::pin::Pin;
