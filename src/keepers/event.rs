@@ -98,14 +98,15 @@ pub struct Unique {
 /// It may go to the app.
 #[derive(Debug)]
 pub struct Clean {
-    record: Record,
+    /// Apart, since an event is handed on over and over.
+    record: Box<Record>,
     body: Bytes,
 }
 
 /// It must not go to the app, nor be lost.
 #[derive(Debug)]
 pub struct Buried {
-    record: Record,
+    record: Box<Record>,
     body: Bytes,
     reason: BuryReason,
 }
@@ -217,7 +218,8 @@ impl Event<Unique> {
             claim,
         } = stage;
         let fate = verdict.fate;
-        let record = clean::record(&route, &message, verdict, claim.keys().content);
+        let content = claim.keys().content;
+        let record = Box::new(clean::record(&route, &message, verdict, content));
         let body = message.body;
         match fate {
             Fate::Deliver => {
@@ -256,12 +258,15 @@ impl Event<Clean> {
     pub fn restored(route: Arc<Route>, record: Record, body: Bytes) -> Self {
         Self {
             route,
-            stage: Clean { record, body },
+            stage: Clean {
+                record: Box::new(record),
+                body,
+            },
         }
     }
 
     /// What is kept of it, once it is with the app.
-    pub fn into_record(self) -> Record {
+    pub fn into_record(self) -> Box<Record> {
         self.stage.record
     }
 

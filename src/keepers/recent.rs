@@ -40,7 +40,7 @@ pub struct Passed {
     /// The route's name.
     pub route: Arc<str>,
     /// What is known of it; the query is left out, since with some providers it is the body.
-    pub record: Record,
+    pub record: Box<Record>,
     /// The one attempt that was needed.
     pub attempt: AttemptRecord,
 }
@@ -192,7 +192,7 @@ impl PassedRing {
         };
         let read = |(number, route, attempt, record): (_, _, _, Vec<u8>)| {
             // It is the form that it was given here.
-            let record = Record::decode(&record).ok()?;
+            let record = Box::new(Record::decode(&record).ok()?);
             let passed = Passed {
                 route,
                 record,
@@ -286,7 +286,7 @@ mod tests {
             .push(("x".into(), vec![b'v'; header_bytes - 1]));
         Passed {
             route: "r".into(),
-            record,
+            record: Box::new(record),
             attempt: AttemptRecord {
                 number: 1,
                 at: Timestamp::from_secs(0),

@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use hyper::header::{
-    CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT, VIA,
+    CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    VIA,
 };
 use hyper::{Method, Request, Uri, Version};
 
@@ -150,6 +151,11 @@ pub fn request(
     fields.compose(IDEMPOTENCY_KEY, &[&idempotency_key]);
     let number = fields.composer.number(attempt.number);
     fields.insert(PASSGATE_ATTEMPT, number);
+    if !body.is_empty() {
+        // hyper would set it too, each part of it in memory of its own.
+        let length = fields.composer.number(body.len());
+        fields.insert(CONTENT_LENGTH, length);
+    }
     fields.say(PASSGATE_ASSURANCE, record.assurance.label());
     if attempt.is_replay {
         fields.say(PASSGATE_REPLAY, "true");

@@ -126,7 +126,8 @@ impl Pool {
             let is_new = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.connect(upstream).await?,
+                // Rare, and large while it lasts.
+                None => Box::pin(self.connect(upstream)).await?,
             };
             match connection.send(request).await {
                 Ok(response) => {
