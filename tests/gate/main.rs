@@ -45,6 +45,9 @@ mod hostile;
 /// Events that outlive an app's absence.
 mod delivery;
 
+/// Stored events that are delivered while others come in.
+mod turns;
+
 /// Outages: what is tried, what is left alone, and what is given up.
 mod outages;
 

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::keepers::log::Level;
 use crate::keepers::store::ShelfId;
 use crate::work::delivery::Worker;
+use crate::work::delivery::turns::{Sharing, Turns};
 use crate::work::ingest::Gate;
 
 /// How long after a panic a worker is begun anew.
@@ -23,17 +25,20 @@ pub struct Crew {
     gate: Arc<Gate>,
     tasks: JoinSet<()>,
     shelves: HashMap<Id, ShelfId>,
+    sharing: Arc<Sharing>,
 }
 
 // === impl Crew ===
 
 impl Crew {
-    /// Nobody yet.
+    /// Nobody yet. It must be made on the runtime that the workers run on.
     pub fn new(gate: Arc<Gate>) -> Self {
+        let threads = Handle::current().metrics().num_workers();
         Self {
             gate,
             tasks: JoinSet::new(),
             shelves: HashMap::new(),
+            sharing: Arc::new(Sharing::new(threads)),
         }
     }
 
@@ -58,7 +63,8 @@ impl Crew {
             if self.shelves.values().any(|shelf| *shelf == route.shelf) {
                 continue;
             }
-            let worker = Worker::new(Arc::clone(&self.gate), Arc::clone(route));
+            let turns = Turns::new(Arc::clone(&self.sharing));
+            let worker = Worker::new(Arc::clone(&self.gate), Arc::clone(route), turns);
             let task = self.tasks.spawn(worker.run(stop.clone()));
             self.shelves.insert(task.id(), route.shelf);
         }

@@ -16,6 +16,7 @@ mod burial;
 mod hurry;
 mod outage;
 mod places;
+mod turns;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::work::delivery::burial::Burial;
 use crate::work::delivery::hurry::Hurry;
 use crate::work::delivery::outage::Probes;
 use crate::work::delivery::places::Places;
+use crate::work::delivery::turns::{GROUP, Turn, Turns};
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 
@@ -55,6 +57,7 @@ pub struct Worker {
     hurry: Hurry,
     burial: Burial,
     probes: Probes,
+    turns: Turns,
     /// How often the breaker had closed when that was last looked at.
     closings: u64,
 }
@@ -64,13 +67,14 @@ struct Started {
     job: JobId,
     /// The walk that it belongs to.
     walk: Option<u64>,
+    turn: Turn,
 }
 
 // === impl Worker ===
 
 impl Worker {
     /// A worker for `route`.
-    pub fn new(gate: Arc<Gate>, route: Arc<Route>) -> Self {
+    fn new(gate: Arc<Gate>, route: Arc<Route>, turns: Turns) -> Self {
         Self {
             closings: route.breaker.closings(),
             gate,
@@ -82,6 +86,7 @@ impl Worker {
             hurry: Hurry::default(),
             burial: Burial::new(),
             probes: Probes::default(),
+            turns,
         }
     }
 
@@ -136,6 +141,7 @@ impl Worker {
         if self.is_app_away() {
             self.burial.go_on(&self.gate, &self.route);
         }
+        let mut begun = 0;
         loop {
             let Some(place) = self.places.take() else {
                 return NAP_MAX;
@@ -150,6 +156,10 @@ impl Worker {
             }
             if self.route.breaker.is_open() {
                 return self.probe(place).await;
+            }
+            self.turns.note(&self.gate.running, now);
+            if let Some(wait) = self.turns.wait(now) {
+                return wait;
             }
             let Some(job) = self.next_job().await else {
                 return self.until_due();
@@ -169,6 +179,10 @@ impl Worker {
                 return wait;
             }
             self.start(job, Pass::Free, place);
+            begun += 1;
+            if begun % GROUP == 0 && self.turns.are_taken(now) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -197,7 +211,13 @@ impl Worker {
         self.route.busy.add(id);
         let task = self.tasks.spawn(self.delivery(pass).make(job, place));
         let walk = self.hurry.walk();
-        self.started.insert(task.id(), Started { job: id, walk });
+        let turn = self.turns.take(self.gate.clock.elapsed());
+        let started = Started {
+            job: id,
+            walk,
+            turn,
+        };
+        self.started.insert(task.id(), started);
     }
 
     fn delivery(&self, pass: Pass) -> Delivery {
@@ -231,8 +251,9 @@ impl Worker {
                 (error.id(), Left::Queued)
             }
         };
-        if let Some(Started { job, walk }) = self.started.remove(&task) {
+        if let Some(Started { job, walk, turn }) = self.started.remove(&task) {
             self.route.busy.remove(job);
+            self.turns.end(turn);
             match (left, walk) {
                 (Left::Queued, Some(walk)) => self.hurry.failed(job, walk),
                 (Left::Queued, None) => {}
