@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
 use hyper::header::HeaderMap;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::event::Event;
@@ -21,6 +20,7 @@ use crate::rules::clean::Attempt;
 use crate::rules::retry::Class;
 use crate::words::dead::DeadReason;
 use crate::words::record::Record;
+use crate::work::delivery::places::Place;
 use crate::work::forward::Attempted;
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
@@ -53,7 +53,7 @@ pub enum Left {
 
 impl Delivery {
     /// Makes the attempt, and tells where it left the job.
-    pub async fn make(self, job: StoredJob, place: OwnedSemaphorePermit) -> Left {
+    pub async fn make(self, job: StoredJob, place: Place) -> Left {
         let info = job.info;
         if !matches!(info.state, JobState::Queued { .. }) {
             if self.pass == Pass::Probe {
@@ -82,14 +82,15 @@ impl Delivery {
             .attempt(&event, attempt, event.route().timeout, HeaderMap::new())
             .await;
         let took = started.elapsed();
-        drop(place);
-        self.route.wake.notify_one();
+        if place.give_back() {
+            self.route.wake.notify_one();
+        }
         self.gate.note_attempt(&self.route, &attempted, took);
         let now = self.gate.clock.elapsed();
         self.route
             .report(event.content(), self.pass, &attempted, now);
         let kept = attempted.record(number, at, took);
-        let left = match attempted.class() {
+        match attempted.class() {
             Class::Delivered => {
                 let keep = !self.route.config.queue.keep_delivered.is_zero();
                 let change = Change::Delivered {
@@ -104,9 +105,7 @@ impl Delivery {
                 Left::Ended
             }
             Class::Retry => self.retry(info, kept, &attempted).await,
-        };
-        self.route.wake.notify_one();
-        left
+        }
     }
 
     async fn retry(&self, info: JobInfo, attempt: AttemptRecord, attempted: &Attempted) -> Left {

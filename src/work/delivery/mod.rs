@@ -23,7 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 use crate::keepers::breaker::Pass;
@@ -33,7 +33,7 @@ use crate::work::delivery::attempt::{Delivery, Left};
 use crate::work::delivery::burial::Burial;
 use crate::work::delivery::hurry::Hurry;
 use crate::work::delivery::outage::Probes;
-use crate::work::delivery::places::Places;
+use crate::work::delivery::places::{Place, Places};
 use crate::work::delivery::turns::{GROUP, Turn, Turns};
 use crate::work::ingest::Gate;
 use crate::work::routes::Route;
@@ -105,6 +105,11 @@ impl Worker {
                 () = self.route.wake.notified() => {}
                 () = tokio::time::sleep(nap) => {}
                 _ = stop.changed() => {}
+            }
+            // What the same commit ended, and who comes in beside it, is looked at together.
+            tokio::task::yield_now().await;
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                self.ended(ended);
             }
         }
         while let Some(ended) = self.tasks.join_next_with_id().await {
@@ -205,7 +210,7 @@ impl Worker {
         }
     }
 
-    fn start(&mut self, job: StoredJob, pass: Pass, place: OwnedSemaphorePermit) {
+    fn start(&mut self, job: StoredJob, pass: Pass, place: Place) {
         let id = job.info.id;
         self.route.busy.add(id);
         let task = self.tasks.spawn(self.delivery(pass).make(job, place));

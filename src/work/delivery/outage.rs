@@ -7,11 +7,10 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::keepers::breaker::Pass;
 use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{JobId, JobState, Selection, StoredJob};
+use crate::work::delivery::places::Place;
 use crate::work::delivery::{NAP_MAX, NAP_MIN, Worker};
 
 /// Events from each end of what waits, among which a probe's is chosen.
@@ -32,7 +31,7 @@ pub struct Probes {
 impl Worker {
     /// Makes a probe, if it is time for one and there is an event; gives back how long to wait before looking
     /// again.
-    pub(super) async fn probe(&mut self, place: OwnedSemaphorePermit) -> Duration {
+    pub(super) async fn probe(&mut self, place: Place) -> Duration {
         self.hurry.end();
         // What was read ahead may be the probe's event.
         self.ready.clear();

@@ -4,6 +4,7 @@
 //! are taken out as they come back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,6 +15,14 @@ pub(super) struct Places {
     all: usize,
     /// How many there should be.
     wanted: usize,
+    /// None was free when one was asked for last.
+    is_awaited: Arc<AtomicBool>,
+}
+
+/// One place, until it is dropped.
+pub(super) struct Place {
+    permit: OwnedSemaphorePermit,
+    is_awaited: Arc<AtomicBool>,
 }
 
 // === impl Places ===
@@ -25,6 +34,7 @@ impl Places {
             free: Arc::new(Semaphore::new(wanted)),
             all: wanted,
             wanted,
+            is_awaited: Arc::default(),
         }
     }
 
@@ -36,11 +46,33 @@ impl Places {
         self.all += more;
     }
 
-    /// Takes a place until the permit is dropped; `None` if as many are taken as there should be.
-    pub(super) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+    /// Takes a place; `None` if as many are taken as there should be.
+    pub(super) fn take(&mut self) -> Option<Place> {
         let too_many = self.all.saturating_sub(self.wanted);
         self.all -= self.free.forget_permits(too_many);
-        Arc::clone(&self.free).try_acquire_owned().ok()
+        self.try_take().or_else(|| {
+            self.is_awaited.store(true, Ordering::SeqCst);
+            // One that came back before that was said has told nobody.
+            self.try_take()
+        })
+    }
+
+    fn try_take(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        Some(Place {
+            permit,
+            is_awaited: Arc::clone(&self.is_awaited),
+        })
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Gives it back; whether somebody waits for one, which is said once.
+    pub(super) fn give_back(self) -> bool {
+        drop(self.permit);
+        self.is_awaited.swap(false, Ordering::SeqCst)
     }
 }
 
@@ -49,6 +81,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn who_found_none_is_told_of_the_next_one_and_of_no_other() {
+        let mut places = Places::new(3);
+        let mut taken: Vec<Place> = std::iter::from_fn(|| places.take()).collect();
+        assert_eq!(taken.len(), 3);
+        let mut give_back = || taken.pop().map(Place::give_back);
+        assert_eq!(give_back(), Some(true));
+        assert_eq!(give_back(), Some(false));
+        let another = places.take().map(Place::give_back);
+        assert_eq!(another, Some(false));
+    }
 
     proptest! {
         #[test]
