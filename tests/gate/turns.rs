@@ -1,5 +1,6 @@
 //! Stored events that are delivered while others come in.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -84,6 +85,22 @@ impl Gate {
         assert!(reached.is_ok(), "only {there} at {path}");
     }
 
+    /// Lets time pass until there is one.
+    async fn a_probe_is_made(&self) {
+        let before = self.app.count();
+        for _ in 0..200 {
+            self.clock.advance(Duration::from_secs(1));
+            let more = self.app.reached(before + 1);
+            if tokio::time::timeout(Duration::from_millis(100), more)
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+        panic!("no probe was made");
+    }
+
     /// Live events come and go, and with each the worker has the time to begin what it may.
     async fn others_pass(&self, from: u64) {
         for n in from..from + 5 {
@@ -120,6 +137,29 @@ async fn an_event_that_is_at_work_for_long_is_one_that_comes_in_and_after_it_not
     assert_eq!(gate.attempts_at("/stored"), 2 * TURNS);
     gate.clock.advance(Duration::from_secs(1));
     gate.attempts_reach("/stored", 60).await;
+}
+
+#[tokio::test]
+async fn events_that_came_in_before_a_calm_hold_nothing_back_when_the_app_is_back() {
+    let (back, is_back) = watch::channel(false);
+    let taken = AtomicUsize::new(0);
+    let app = App::start(move |_, _| match *is_back.borrow() {
+        false => Reply::Close,
+        // One tells that it is back, and none of the others comes to its end.
+        true if taken.fetch_add(1, Ordering::Relaxed) == 0 => Reply::status(200),
+        true => Reply::Never,
+    })
+    .await;
+    let gate = Setup::config(app, ROUTES).start().await;
+    gate.store("stored", 40).await;
+    // The first may have been on its way already; before the second the worker saw all that came in.
+    for _ in 0..2 {
+        gate.a_probe_is_made().await;
+    }
+    back.send(true).unwrap();
+    let before = gate.app.count();
+    gate.a_probe_is_made().await;
+    gate.app.reached(before + 40).await;
 }
 
 #[tokio::test]

@@ -142,6 +142,8 @@ impl Worker {
     /// Starts every attempt that may be made now; gives back how long to wait before looking again.
     async fn start_what_may(&mut self) -> Duration {
         self.notice_return();
+        self.turns
+            .note(&self.gate.running, self.gate.clock.elapsed());
         if self.is_app_away() {
             self.burial.go_on(&self.gate, &self.route);
         }
@@ -161,7 +163,6 @@ impl Worker {
             if self.route.breaker.is_open() {
                 return self.probe(place).await;
             }
-            self.turns.note(&self.gate.running, now);
             if let Some(wait) = self.turns.wait(now) {
                 return wait;
             }
