@@ -5,9 +5,35 @@ use std::sync::Arc;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::store::StoreError;
-use crate::keepers::store::jobs::{JobId, Queue, StoredJob};
+use crate::keepers::store::jobs::{Due, JobId, Queue, StoredJob};
 use crate::words::dead::DeadReason;
 use crate::work::delivery::Worker;
+
+/// Reads that go on where the one before ended; then one begins at the front, whatever stands there. An event that
+/// was due earlier than others and came to be so later, behind another one of its subject, waits no longer.
+const READS_ON_MAX: usize = 8;
+
+/// Where reading goes on.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// Behind this place, or at the front.
+    after: Option<Due>,
+    /// Reads since it began at the front.
+    reads: usize,
+}
+
+// === impl Ahead ===
+
+impl Ahead {
+    /// A read came as far as `last`, or to the end.
+    fn goes_on(&mut self, last: Option<Due>) {
+        self.after = last.filter(|_| self.reads < READS_ON_MAX);
+        self.reads = match self.after {
+            Some(_) => self.reads + 1,
+            None => 0,
+        };
+    }
+}
 
 // === impl Worker ===
 
@@ -22,10 +48,9 @@ impl Worker {
                 return None;
             }
             match self.read_ahead().await {
-                Ok(0) if self.hurry.is_on() => self.hurry.end(),
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(_) => return None,
+                Ok(true) => {}
+                Ok(false) if self.hurry.is_on() => self.hurry.end(),
+                Ok(false) | Err(_) => return None,
             }
         }
     }
@@ -36,18 +61,26 @@ impl Worker {
         next.is_some_and(|next| self.hurry.is_on() || next <= self.gate.clock.now())
     }
 
-    /// Reads the next due jobs, without those that are busy; gives back how many places were looked at.
-    async fn read_ahead(&mut self) -> Result<usize, StoreError> {
+    /// Reads the next due jobs, without those that are busy; gives back whether to go on, with them or with further
+    /// ones.
+    async fn read_ahead(&mut self) -> Result<bool, StoreError> {
         let is_hurried = self.hurry.is_on();
         let (until, after, passed_over) = match is_hurried {
             true => (None, self.hurry.after(), self.hurry.passed_over()),
-            false => (Some(self.gate.clock.now()), None, HashSet::new()),
+            false => (
+                Some(self.gate.clock.now()),
+                self.ahead.after,
+                HashSet::new(),
+            ),
         };
         let shelf = self.route.shelf;
         let batch = self.route.config.queue.max_in_flight.max(16);
         let busy = self.route.busy.all();
-        // Those that are busy stand at the front until their results are stored.
-        let limit = busy.len() + batch;
+        let limit = match after {
+            Some(_) => batch,
+            // Those that are busy stand at the front until their results are stored.
+            None => busy.len() + batch,
+        };
         let read = self.reading(move |queue| {
             let due = queue.due(shelf, until, after, limit)?;
             let mut last = None;
@@ -61,11 +94,12 @@ impl Worker {
                     ids.push(place.id);
                 }
             }
+            let is_end = due.len() < limit && due.last() == last.as_ref();
             let jobs = queue.load(&ids, true)?;
             let jobs: Vec<_> = ids.into_iter().zip(jobs).collect();
-            Ok((due.len(), last, jobs))
+            Ok((last, is_end, jobs))
         });
-        let (looked_at, last, jobs) = read.await?;
+        let (last, is_end, jobs) = read.await?;
         for (id, job) in jobs {
             match job {
                 Some(job) => self.ready.push_back(job),
@@ -74,9 +108,16 @@ impl Worker {
         }
         if is_hurried {
             self.hurry.goes_on(last);
-            return Ok(looked_at);
+            return Ok(last.is_some());
         }
-        Ok(self.ready.len())
+        self.ahead.goes_on(last.filter(|_| !is_end));
+        Ok(!self.ready.is_empty() || after.is_some())
+    }
+
+    /// Nothing was read ahead, and reading begins at the front.
+    pub(super) fn forget_ahead(&mut self) {
+        self.ready.clear();
+        self.ahead.goes_on(None);
     }
 
     /// Asks the store where it holds nobody up.
@@ -93,5 +134,32 @@ impl Worker {
     pub(super) async fn bury_unreadable(&self, id: JobId) {
         let delivery = self.delivery(Pass::Free);
         delivery.dead(id, None, DeadReason::Damaged).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::words::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn reading_goes_on_where_it_ended_and_begins_at_the_front_every_now_and_then() {
+        let place = |number| Due {
+            at: Timestamp::from_secs(1),
+            id: JobId::from_number(number),
+        };
+        let mut ahead = Ahead::default();
+        for _ in 0..3 {
+            for number in 0..READS_ON_MAX as u64 {
+                ahead.goes_on(Some(place(number)));
+                assert_eq!(ahead.after, Some(place(number)));
+            }
+            ahead.goes_on(Some(place(99)));
+            assert_eq!(ahead.after, None);
+        }
+        ahead.goes_on(Some(place(1)));
+        ahead.goes_on(None);
+        assert_eq!((ahead.after, ahead.reads), (None, 0));
     }
 }

@@ -29,6 +29,7 @@ use tokio::task::{Id, JoinSet};
 use crate::keepers::breaker::Pass;
 use crate::keepers::log::Level;
 use crate::keepers::store::jobs::{JobId, StoredJob};
+use crate::work::delivery::ahead::Ahead;
 use crate::work::delivery::attempt::{Delivery, Left};
 use crate::work::delivery::burial::Burial;
 use crate::work::delivery::hurry::Hurry;
@@ -53,6 +54,7 @@ pub struct Worker {
     started: HashMap<Id, Started>,
     /// Jobs that were read ahead, in order.
     ready: VecDeque<StoredJob>,
+    ahead: Ahead,
     hurry: Hurry,
     burial: Burial,
     probes: Probes,
@@ -82,6 +84,7 @@ impl Worker {
             tasks: JoinSet::new(),
             started: HashMap::new(),
             ready: VecDeque::new(),
+            ahead: Ahead::default(),
             hurry: Hurry::default(),
             burial: Burial::new(),
             probes: Probes::default(),
@@ -133,7 +136,7 @@ impl Worker {
         if !Arc::ptr_eq(&route.breaker, &before.breaker) {
             // Another app: what the one before was away for may be due at this one.
             self.closings = route.breaker.closings();
-            self.ready.clear();
+            self.forget_ahead();
             self.hurry.begin();
         }
         true
@@ -238,7 +241,7 @@ impl Worker {
         let closings = self.route.breaker.closings();
         if closings != self.closings {
             self.closings = closings;
-            self.ready.clear();
+            self.forget_ahead();
             self.hurry.begin();
         }
     }

@@ -34,7 +34,7 @@ impl Worker {
     pub(super) async fn probe(&mut self, place: Place) -> Duration {
         self.hurry.end();
         // What was read ahead may be the probe's event.
-        self.ready.clear();
+        self.forget_ahead();
         if self.gate.queue.next_due(self.route.shelf).is_none() {
             return NAP_MAX;
         }
