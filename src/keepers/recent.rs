@@ -144,6 +144,7 @@ struct PassedEntries {
     records: VecDeque<u8>,
 }
 
+#[derive(Clone)]
 struct PassedEntry {
     number: u64,
     route: Arc<str>,
@@ -174,33 +175,34 @@ impl PassedRing {
     }
 
     fn below(&self, before: u64) -> Vec<Numbered<Passed>> {
-        let found: Vec<_> = {
+        let (found, records) = {
             let ring = self.ring();
-            let mut end = ring.records.len();
-            let newest_first = ring.entries.iter().rev().map(|entry| {
-                let begin = end - entry.length;
-                let record = ring.records.range(begin..end).copied().collect::<Vec<u8>>();
-                end = begin;
-                (entry.number, &entry.route, &entry.attempt, record)
-            });
-            newest_first
-                .filter(|(number, ..)| *number < before)
-                .map(|(number, route, attempt, record)| {
-                    (number, Arc::clone(route), attempt.clone(), record)
-                })
-                .collect()
+            let older = ring.entries.iter();
+            let found: Vec<_> = older
+                .take_while(|entry| entry.number < before)
+                .cloned()
+                .collect();
+            // In one piece, and read only where nobody waits for the lock.
+            let (first, second) = ring.records.as_slices();
+            (found, [first, second].concat())
         };
-        let read = |(number, route, attempt, record): (_, _, _, Vec<u8>)| {
-            // It is the form that it was given here.
-            let record = Box::new(Record::decode(&record).ok()?);
-            let passed = Passed {
-                route,
-                record,
-                attempt,
-            };
-            Some((number, Arc::new(passed)))
-        };
-        found.into_iter().filter_map(read).collect()
+        let mut records = &records[..];
+        let mut passed = Vec::with_capacity(found.len());
+        for entry in found {
+            // Each entry's record lies behind that of the one before, in the form that it was given here.
+            let (record, rest) = records.split_at(entry.length.min(records.len()));
+            records = rest;
+            if let Ok(record) = Record::decode(record) {
+                let found = Passed {
+                    route: entry.route,
+                    record: Box::new(record),
+                    attempt: entry.attempt,
+                };
+                passed.push((entry.number, Arc::new(found)));
+            }
+        }
+        passed.reverse();
+        passed
     }
 
     fn ring(&self) -> MutexGuard<'_, PassedEntries> {
