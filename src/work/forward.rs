@@ -20,7 +20,7 @@ use crate::keepers::store::jobs::AttemptRecord;
 use crate::rules::clean::Attempt;
 use crate::rules::retry::{self, Class};
 use crate::words::time::Timestamp;
-use crate::work::pool::{NoRootCertificates, Pool, reason};
+use crate::work::pool::{Failed, NoRootCertificates, Pool, reason};
 
 /// Bytes of the app's answer that go back to the provider.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -82,11 +82,11 @@ impl Forwarder {
     ) -> Attempted {
         let request = event.request(attempt, room).map(Full::new);
         let read = |response| AppAnswer::read(response, attempt.at);
-        let exchange = self.pool.exchange(&event.route().upstream, request, read);
-        match tokio::time::timeout(limit, exchange).await {
-            Ok(Ok(answer)) => Attempted::Answered(answer),
-            Ok(Err(reason)) => Attempted::Broken(reason),
-            Err(_) => Attempted::TimedOut,
+        let upstream = &event.route().upstream;
+        match self.pool.exchange(upstream, request, limit, read).await {
+            Ok(answer) => Attempted::Answered(answer),
+            Err(Failed::Broken(reason)) => Attempted::Broken(reason),
+            Err(Failed::TimedOut) => Attempted::TimedOut,
         }
     }
 }

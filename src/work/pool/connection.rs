@@ -26,8 +26,8 @@ const TURNS_MAX: usize = 16;
 /// One connection, of one event at a time.
 pub(super) struct Connection<S: Read + Write + Unpin = Stream> {
     requests: SendRequest<Full<Bytes>>,
-    protocol: http1::Connection<S, Full<Bytes>>,
-    has_ended: bool,
+    /// `None` once it has ended: a request that it had not taken up comes back only when it is dropped.
+    protocol: Option<http1::Connection<S, Full<Bytes>>>,
     relay: Arc<Relay>,
     /// The same, as the two above know it.
     waker: Waker,
@@ -50,8 +50,7 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
         let relay = Arc::new(Relay::default());
         Ok(Self {
             requests,
-            protocol,
-            has_ended: false,
+            protocol: Some(protocol),
             waker: Waker::from(Arc::clone(&relay)),
             relay,
         })
@@ -73,19 +72,43 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
     /// Keeps the connection going until `work`, which waits for it, has ended.
     pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        poll_fn(|context| self.poll_with(context, work.as_mut())).await
+        poll_fn(|context| self.poll_turns(context, |_, inner| work.as_mut().poll(inner))).await
     }
 
-    fn poll_with<T>(
+    /// Keeps it going until it is free, or has ended: what is left of a request is written, though its answer came
+    /// before. Gives back whether it is free.
+    pub(super) async fn freed(&mut self) -> bool {
+        let has_come_to_rest = |this: &mut Self, _: &mut Context<'_>| match this.protocol {
+            Some(_) if !this.requests.is_ready() => Poll::Pending,
+            Some(_) | None => Poll::Ready(()),
+        };
+        poll_fn(|context| self.poll_turns(context, has_come_to_rest)).await;
+        self.is_free()
+    }
+
+    /// Ends it in order, which TLS has words for.
+    pub(super) async fn close(self) {
+        let Self {
+            requests, protocol, ..
+        } = self;
+        drop(requests);
+        if let Some(protocol) = protocol {
+            let _ = protocol.await;
+        }
+    }
+
+    fn poll_turns<T>(
         &mut self,
         context: &mut Context<'_>,
-        mut work: Pin<&mut impl Future<Output = T>>,
+        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         self.relay.attend(context.waker());
+        let waker = self.waker.clone();
+        let mut inner = Context::from_waker(&waker);
         for _ in 0..TURNS_MAX {
             self.relay.look();
-            self.go_on();
-            let polled = work.as_mut().poll(&mut Context::from_waker(&self.waker));
+            self.go_on(&mut inner);
+            let polled = poll(self, &mut inner);
             if polled.is_ready() {
                 self.relay.look_away();
                 return polled;
@@ -103,15 +126,17 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
     pub(super) fn is_free(&mut self) -> bool {
         // Nobody is to be woken for it from here on.
         self.relay.leave();
-        self.go_on();
-        !self.has_ended && self.requests.is_ready()
+        let waker = self.waker.clone();
+        self.go_on(&mut Context::from_waker(&waker));
+        self.protocol.is_some() && self.requests.is_ready()
     }
 
-    fn go_on(&mut self) {
-        if !self.has_ended {
-            let mut context = Context::from_waker(&self.waker);
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        if let Some(protocol) = &mut self.protocol
             // What went wrong is told to the one who waits for the answer.
-            self.has_ended = Pin::new(&mut self.protocol).poll(&mut context).is_ready();
+            && Pin::new(protocol).poll(context).is_ready()
+        {
+            self.protocol = None;
         }
     }
 }

@@ -22,7 +22,7 @@ use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
 use crate::work::pool::connection::Connection;
@@ -33,6 +33,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Upstreams close idle connections after 5 s (Node's default); 4 s keeps us on the safe side.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// So often it is looked which of them that are, and which the app has closed.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// What closing in order may take; then it is closed all the same.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Idle connections kept per upstream; one more, and the one that has idled for the longest is closed.
 const IDLE_MAX: usize = 256;
@@ -48,6 +54,15 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct NoRootCertificates;
 
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// There was no connection, or what came over it was no whole answer: in words.
+    Broken(String),
+    /// It was not whole in time.
+    TimedOut,
+}
+
 /// Connections that nobody uses.
 #[derive(Default)]
 struct Idle {
@@ -55,6 +70,14 @@ struct Idle {
     secure: Kept,
     /// Somebody will look for those that have idled for too long.
     is_swept: bool,
+}
+
+/// What was taken out of the connections that idle.
+struct Taken {
+    /// The one that was used last.
+    last: Option<Box<Connection>>,
+    /// Instead of it: those that have idled for too long.
+    old: VecDeque<Box<Connection>>,
 }
 
 /// Idle connections by their upstream, the one that idles for the longest first.
@@ -102,27 +125,50 @@ impl Pool {
         self.has_tls
     }
 
-    /// Sends a request to `upstream` and has the answer read. What is dropped half-way closes its connection.
+    /// Sends a request to `upstream` and has the answer read, all of it within `limit`. What is broken off closes
+    /// its connection.
     ///
     /// A kept connection may turn out to be closed when it is used; if nothing of the request was written by then,
-    /// another one gets it.
+    /// another one gets it. An app that answers before it has read all of the request is given the rest of it, as
+    /// long as there is time.
     ///
     /// # Errors
-    /// In words what went wrong: there was no connection, or what came over it was no whole answer.
+    /// What went wrong.
     pub async fn exchange<T, R>(
+        &self,
+        upstream: &Uri,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+        read: impl Fn(Response<Incoming>) -> R,
+    ) -> Result<T, Failed>
+    where
+        R: Future<Output = Result<T, String>>,
+    {
+        let until = Instant::now() + limit;
+        let asking = self.ask(upstream, request, read);
+        let asked = timeout_at(until, asking)
+            .await
+            .map_err(|_| Failed::TimedOut);
+        let (answer, mut connection) = asked?.map_err(Failed::Broken)?;
+        // Nearly always at once, so that nobody waits.
+        if connection.is_free() || timeout_at(until, connection.freed()).await == Ok(true) {
+            self.keep(upstream, connection);
+        }
+        Ok(answer)
+    }
+
+    async fn ask<T, R>(
         &self,
         upstream: &Uri,
         mut request: Request<Full<Bytes>>,
         read: impl Fn(Response<Incoming>) -> R,
-    ) -> Result<T, String>
+    ) -> Result<(T, Box<Connection>), String>
     where
         R: Future<Output = Result<T, String>>,
     {
-        let origin = upstream.authority().ok_or("the upstream has no host")?;
-        let is_secure = upstream.scheme() == Some(&Scheme::HTTPS);
         in_origin_form(request.uri_mut());
         loop {
-            let kept = self.idle().take(origin, is_secure, Instant::now());
+            let kept = self.take(upstream);
             let is_new = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
@@ -131,11 +177,8 @@ impl Pool {
             };
             match connection.send(request).await {
                 Ok(response) => {
-                    let answer = connection.drive(read(response)).await;
-                    if connection.is_free() {
-                        self.keep(origin, is_secure, connection);
-                    }
-                    return answer;
+                    let answer = connection.drive(read(response)).await?;
+                    return Ok((answer, connection));
                 }
                 Err(failed) => match failed.unsent {
                     Some(unsent) if !is_new => request = unsent,
@@ -152,10 +195,27 @@ impl Pool {
         connection.map(Box::new).map_err(|error| reason(&error))
     }
 
-    fn keep(&self, origin: &Authority, is_secure: bool, connection: Box<Connection>) {
+    /// The connection that was used last and is still open.
+    fn take(&self, upstream: &Uri) -> Option<Box<Connection>> {
+        loop {
+            let taken = self.idle().take(upstream, Instant::now())?;
+            close_all(taken.old);
+            // Looked at where nobody waits for the lock.
+            if let Some(mut connection) = taken.last
+                && connection.is_free()
+            {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn keep(&self, upstream: &Uri, connection: Box<Connection>) {
         let mut idle = self.idle();
-        idle.put(origin, is_secure, connection, Instant::now());
-        if !std::mem::replace(&mut idle.is_swept, true) {
+        let too_many = idle.put(upstream, connection, Instant::now());
+        let is_swept = std::mem::replace(&mut idle.is_swept, true);
+        drop(idle);
+        close_all(too_many);
+        if !is_swept {
             tokio::spawn(sweep(Arc::downgrade(&self.idle)));
         }
     }
@@ -165,18 +225,30 @@ impl Pool {
     }
 }
 
-/// Closes what has idled for too long, until nothing idles or the pool is gone.
+/// Closes what has idled for too long, or was closed by its app, until nothing idles or the pool is gone.
 async fn sweep(idle: Weak<Mutex<Idle>>) {
     loop {
-        tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+        tokio::time::sleep(SWEEP_PAUSE).await;
         let Some(idle) = idle.upgrade() else {
             return;
         };
-        let mut idle = locked(&idle);
-        if idle.close_old(Instant::now()) {
-            idle.is_swept = false;
+        let (old, is_empty) = {
+            let mut idle = locked(&idle);
+            let old = idle.take_old(Instant::now());
+            idle.is_swept = !idle.is_empty();
+            (old, !idle.is_swept)
+        };
+        close_all(old);
+        if is_empty {
             return;
         }
+    }
+}
+
+/// Closes connections in order, beside everything else.
+fn close_all(connections: impl IntoIterator<Item = Box<Connection>>) {
+    for connection in connections {
+        tokio::spawn(timeout(CLOSE_TIME, connection.close()));
     }
 }
 
@@ -205,64 +277,75 @@ pub(in crate::work) fn reason(error: &(dyn Error + 'static)) -> String {
 // === impl Idle ===
 
 impl Idle {
-    fn kept(&mut self, is_secure: bool) -> &mut Kept {
-        match is_secure {
+    fn kept(&mut self, upstream: &Uri) -> &mut Kept {
+        match upstream.scheme() == Some(&Scheme::HTTPS) {
             true => &mut self.secure,
             false => &mut self.plain,
         }
     }
 
-    /// The connection that was used last and is still open.
-    fn take(
-        &mut self,
-        origin: &Authority,
-        is_secure: bool,
-        now: Instant,
-    ) -> Option<Box<Connection>> {
-        let kept = self.kept(is_secure).get_mut(origin)?;
-        while let Some((since, mut connection)) = kept.pop_back() {
-            if now.saturating_duration_since(since) >= IDLE_TIMEOUT {
-                // So have all that were put back before it.
-                kept.clear();
-            } else if connection.is_free() {
-                return Some(connection);
-            }
+    /// Takes out the connection that was used last; `None` if there is none.
+    fn take(&mut self, upstream: &Uri, now: Instant) -> Option<Taken> {
+        let kept = self.kept(upstream).get_mut(upstream.authority()?)?;
+        let (since, connection) = kept.pop_back()?;
+        if !is_old(since, now) {
+            return Some(Taken {
+                last: Some(connection),
+                old: VecDeque::new(),
+            });
         }
-        None
+        // So have all that were put back before it.
+        let old = kept.drain(..).map(|(_, connection)| connection);
+        Some(Taken {
+            last: None,
+            old: old.chain([connection]).collect(),
+        })
     }
 
+    /// Keeps a connection; gives back the one that has to go for it.
     fn put(
         &mut self,
-        origin: &Authority,
-        is_secure: bool,
+        upstream: &Uri,
         connection: Box<Connection>,
         now: Instant,
-    ) {
-        let all = self.kept(is_secure);
+    ) -> Option<Box<Connection>> {
+        let Some(origin) = upstream.authority() else {
+            return Some(connection);
+        };
+        let all = self.kept(upstream);
         let kept = match all.get_mut(origin) {
             Some(kept) => kept,
             None => all.entry(origin.clone()).or_default(),
         };
-        if kept.len() >= IDLE_MAX {
-            kept.pop_front();
-        }
         kept.push_back((now, connection));
+        let first = (kept.len() > IDLE_MAX).then(|| kept.pop_front());
+        first.flatten().map(|(_, connection)| connection)
     }
 
-    /// Whether none are left afterwards.
-    fn close_old(&mut self, now: Instant) -> bool {
+    /// Takes out what has idled for too long or was closed by its app.
+    fn take_old(&mut self, now: Instant) -> VecDeque<Box<Connection>> {
+        let mut old = VecDeque::new();
         for all in [&mut self.plain, &mut self.secure] {
             all.retain(|_, kept| {
-                let is_old = |(since, _): &(Instant, _)| {
-                    now.saturating_duration_since(*since) >= IDLE_TIMEOUT
-                };
-                let old = kept.iter().take_while(|entry| is_old(entry)).count();
-                kept.drain(..old);
+                for (since, mut connection) in std::mem::take(kept) {
+                    match is_old(since, now) || !connection.is_free() {
+                        true => old.push_back(connection),
+                        false => kept.push_back((since, connection)),
+                    }
+                }
                 !kept.is_empty()
             });
         }
+        old
+    }
+
+    fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.secure.is_empty()
     }
+}
+
+fn is_old(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= IDLE_TIMEOUT
 }
 
 // === impl NoRootCertificates ===

@@ -1,6 +1,7 @@
 use http_body_util::BodyExt;
 use hyper::Method;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -8,6 +9,8 @@ use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const LAST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// An app whose connections are handed out as they come.
 struct App {
@@ -39,7 +42,7 @@ impl App {
 }
 
 /// Reads one request, and gives back what it says.
-async fn hear(socket: &mut TcpStream) -> String {
+async fn hear(socket: &mut (impl AsyncRead + Unpin)) -> String {
     let mut heard = Vec::new();
     while !heard.ends_with(b"body") {
         assert_ne!(
@@ -57,10 +60,6 @@ fn request() -> Request<Full<Bytes>> {
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static("http://app/hooks?a=b");
     request
-}
-
-fn take(pool: &Pool, origin: &Authority) -> Option<Box<Connection>> {
-    pool.idle().take(origin, false, Instant::now())
 }
 
 async fn read(response: Response<Incoming>) -> Result<Bytes, String> {
@@ -83,7 +82,7 @@ async fn a_connection_is_used_again_and_asked_for_path_and_query() {
             assert!(heard.starts_with("POST /hooks?a=b HTTP/1.1\r\n"), "{heard}");
             socket.write_all(OK).await.unwrap();
         };
-        let asking = pool.exchange(&app.upstream, request(), read);
+        let asking = pool.exchange(&app.upstream, request(), LIMIT, read);
         let (answer, ()) = tokio::join!(asking, serving);
         assert_eq!(answer.unwrap(), "ok");
     }
@@ -102,14 +101,14 @@ async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
                 socket.write_all(answer).await.unwrap();
                 socket
             };
-            let asking = pool.exchange(&app.upstream, request(), read);
+            let asking = pool.exchange(&app.upstream, request(), LIMIT, read);
             let (answered, socket) = tokio::join!(asking, serving);
             assert_eq!(answered.unwrap(), "ok");
             assert_eq!(pool.idle().plain.contains_key(&origin), answer == OK);
             drop(socket);
             let noticed = async {
-                while let Some(kept) = take(&pool, &origin) {
-                    pool.keep(&origin, false, kept);
+                while let Some(kept) = pool.take(&app.upstream) {
+                    pool.keep(&app.upstream, kept);
                     tokio::task::yield_now().await;
                 }
             };
@@ -127,7 +126,7 @@ async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_tw
         hear(&mut socket).await;
         drop(socket);
     };
-    let asking = pool.exchange(&app.upstream, request(), read);
+    let asking = pool.exchange(&app.upstream, request(), LIMIT, read);
     let (answer, ()) = tokio::join!(asking, serving);
     assert!(answer.is_err());
     assert!(!app.accepted_another());
@@ -137,7 +136,7 @@ async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_tw
 async fn an_exchange_that_is_dropped_half_way_closes_its_connection() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
     let mut socket = {
-        let asking = pool.exchange(&app.upstream, request(), read);
+        let asking = pool.exchange(&app.upstream, request(), LIMIT, read);
         tokio::pin!(asking);
         let serving = async {
             let mut socket = app.accepted.recv().await.unwrap();
@@ -165,28 +164,92 @@ async fn an_answer_that_comes_piece_by_piece_is_read_whole() {
         }
         socket
     };
-    let asking = pool.exchange(&app.upstream, request(), read);
+    let asking = pool.exchange(&app.upstream, request(), LIMIT, read);
     let (answer, _socket) = tokio::join!(asking, serving);
     assert_eq!(answer.unwrap(), "ok");
 }
 
 #[tokio::test]
+async fn a_request_that_meets_a_closed_connection_comes_back_to_go_another_way() {
+    let (near, mut far) = tokio::io::duplex(1024);
+    let mut connection = connection::Connection::begin(TokioIo::new(near))
+        .await
+        .unwrap();
+    // One that was used ends in order when it is closed, which is no error to anybody.
+    let serving = async {
+        hear(&mut far).await;
+        far.write_all(OK).await.unwrap();
+    };
+    let (response, ()) = tokio::join!(connection.send(request()), serving);
+    let response = response.ok().unwrap();
+    assert_eq!(connection.drive(read(response)).await.unwrap(), "ok");
+    assert!(connection.is_free());
+    drop(far);
+    let sending = tokio::time::timeout(LIMIT, connection.send(request()));
+    let failed = sending.await.expect("it is held back").err();
+    let unsent = failed.and_then(|failed| failed.unsent);
+    assert_eq!(unsent.expect("it was written").uri().path(), "/hooks");
+}
+
+#[tokio::test]
+async fn an_app_that_answers_before_it_has_read_everything_gets_the_rest() {
+    const BYTES: usize = 8 << 20;
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let mut request = request();
+    *request.body_mut() = Full::new(Bytes::from(vec![b'x'; BYTES]));
+    let serving = async {
+        let mut socket = app.accepted.recv().await.unwrap();
+        let mut heard = vec![0; 64 * 1024];
+        let mut bytes = socket.read(&mut heard).await.unwrap();
+        socket.write_all(OK).await.unwrap();
+        while bytes < BYTES {
+            let more = socket.read(&mut heard).await.unwrap();
+            assert_ne!(more, 0, "the request was cut off after {bytes} bytes");
+            bytes += more;
+        }
+        socket
+    };
+    let asking = pool.exchange(&app.upstream, request, LIMIT, read);
+    let (answer, _socket) = tokio::join!(asking, serving);
+    assert_eq!(answer.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn one_whose_answer_is_refused_is_not_used_again() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let serving = async {
+        let mut socket = app.accepted.recv().await.unwrap();
+        hear(&mut socket).await;
+        socket.write_all(OK).await.unwrap();
+        socket
+    };
+    let refuse = async |_: Response<Incoming>| Err::<Bytes, _>("ambiguous".to_owned());
+    let asking = pool.exchange(&app.upstream, request(), LIMIT, refuse);
+    let (answer, _socket) = tokio::join!(asking, serving);
+    assert_eq!(answer, Err(Failed::Broken("ambiguous".to_owned())));
+    assert!(pool.idle().is_empty());
+}
+
+#[tokio::test]
 async fn no_more_are_kept_than_the_bound_and_none_for_longer_than_its_time() {
     let (pool, app) = (Pool::new(false).unwrap(), App::start().await);
-    let (origin, now) = (app.upstream.authority().unwrap(), Instant::now());
+    let (upstream, now) = (&app.upstream, Instant::now());
     for n in 0..IDLE_MAX + 3 {
-        let connection = pool.connect(&app.upstream).await.unwrap();
+        let connection = pool.connect(upstream).await.unwrap();
         let since = now + Duration::from_micros(n as u64);
-        pool.idle().put(origin, false, connection, since);
+        let gone = pool.idle().put(upstream, connection, since);
+        assert_eq!(gone.is_some(), n >= IDLE_MAX);
     }
     let mut idle = pool.idle();
-    assert_eq!(idle.plain[origin].len(), IDLE_MAX);
     // The first three had to go.
     let first = now + Duration::from_micros(3);
-    assert!(!idle.close_old(first + IDLE_TIMEOUT));
-    assert_eq!(idle.plain[origin].len(), IDLE_MAX - 1);
+    assert_eq!(idle.take_old(first + IDLE_TIMEOUT).len(), 1);
     let last = now + Duration::from_micros(IDLE_MAX as u64 + 2);
-    assert!(idle.take(origin, false, last + IDLE_TIMEOUT).is_none());
-    assert!(idle.close_old(last + IDLE_TIMEOUT));
-    assert!(idle.plain.is_empty());
+    let taken = idle.take(upstream, last).unwrap();
+    idle.put(upstream, taken.last.unwrap(), last);
+    let taken = idle.take(upstream, last + IDLE_TIMEOUT).unwrap();
+    assert!(taken.last.is_none());
+    assert_eq!(taken.old.len(), IDLE_MAX - 1);
+    assert!(idle.take(upstream, last).is_none());
+    assert!(idle.take_old(last).is_empty() && idle.is_empty());
 }
