@@ -1,4 +1,5 @@
-//! What one commit takes along, and how it is written.
+//! What one commit takes along, and how it is written: as a record of the log wherever that will do, or else as a
+//! transaction.
 //!
 //! Settles of one shelf within one second share a row, so that a commit writes a few rows at the right edge
 //! of the journal whatever it carries. Nothing here waits, answers, or decides what an error means.
@@ -9,11 +10,14 @@ use std::sync::mpsc::SyncSender;
 
 use redb::Database;
 
-use super::codec::{JournalRow, ShelfRow};
+use super::codec::{JournalRow, ShelfRow, encode_format};
+use super::jobs::carried::Carried;
 use super::jobs::desk::Books;
-use super::jobs::ops::{JobChore, JobOp, Worked, work};
+use super::jobs::fresh::Heirloom;
+use super::jobs::ops::{JobChore, JobOp, Outcome, Worked, work};
 use super::jobs::tally::Tally;
-use super::loading::EPOCH;
+use super::loading::{EPOCH, FORMAT, FORMAT_NUMBER};
+use super::record::{self, Draft, Numbered};
 use super::tables::{JOURNAL, META, SHELVES};
 use super::tuning::Tuning;
 use super::unwritten::Entry;
@@ -21,7 +25,6 @@ use super::vault::{Chore, Op, Vault};
 use super::wal::{REGION_BYTES, Wal};
 use super::{Done, ShelfId, StoreError};
 use crate::words::identity::Keys;
-use crate::words::time::Timestamp;
 
 /// The file as one opening of it found it.
 pub(super) struct Session {
@@ -52,16 +55,16 @@ pub(super) struct Entries {
 
 /// How carefully a commit is written.
 #[derive(Clone, Copy)]
-pub(super) struct Care {
+struct Care {
     /// With a second sync.
-    pub(super) two_phase: bool,
+    two_phase: bool,
     /// With what the next opening needs to find the free space without walking the whole file.
-    pub(super) quick_repair: bool,
+    quick_repair: bool,
 }
 
 /// The rows of one commit.
 pub(super) struct Rows {
-    pub(super) journal: Vec<(u64, JournalRow)>,
+    pub(super) journal: Vec<Numbered>,
     pub(super) shelves: Vec<(ShelfId, ShelfRow)>,
 }
 
@@ -122,9 +125,12 @@ impl Session {
     /// everybody in them: measured with 64 pushes to a commit, 1.1 ms became 1.6 ms and the processor's
     /// share of a push grew by two or three of fifteen microseconds. So commits that write bodies, or
     /// move them to other pages, take two.
-    pub(super) fn care(&self, batch: &Batch, tuning: &Tuning) -> Care {
+    ///
+    /// A record of the log needs one alone: its check is a strong one.
+    fn care(&self, batch: &Batch, heirloom: &Heirloom, tuning: &Tuning) -> Care {
         let chores = batch.chore.iter().flat_map(|chore| &chore.jobs);
-        let bodies = batch.jobs.iter().any(JobOp::touches_bodies)
+        let bodies = !heirloom.is_empty()
+            || batch.jobs.iter().any(JobOp::touches_bodies)
             || chores.into_iter().any(JobChore::touches_bodies);
         let held: u64 = self.books.tallies.values().map(Tally::weight).sum();
         Care {
@@ -152,30 +158,78 @@ impl Session {
         &mut self,
         rows: &Rows,
         batch: &Batch,
-        now: Timestamp,
-        care: Care,
+        vault: &Vault,
     ) -> Result<Worked, redb::Error> {
-        if batch.is_settled_alone() && self.wal.has_room(&rows.journal) {
-            self.wal.append(&rows.journal)?;
-            return Ok(Worked::default());
+        if batch.is_for_the_log()
+            && let Some(carried) = Carried::plan(&batch.jobs, &self.books, vault, &self.database)?
+            && let Some(worked) = self.append(&rows.journal, carried)?
+        {
+            return Ok(worked);
         }
-        let worked = self.transact(rows, batch, now, care)?;
+        let heirloom = vault.shelves().fresh.heirloom();
+        let worked = self.transact(rows, batch, &heirloom, vault)?;
         self.wal.begin();
+        if let Outcome::Closed(closing) = &worked.outcome {
+            self.books.clone_from(&closing.books);
+        }
         Ok(worked)
+    }
+
+    /// Adds a record to the log; `None` if it has no room.
+    fn append(
+        &mut self,
+        rows: &[Numbered],
+        carried: Carried<'_>,
+    ) -> Result<Option<Worked>, redb::Error> {
+        let (jobs, jobs_bytes) = carried.size();
+        let len = record::len(rows, jobs, jobs_bytes);
+        // What came too late changes nothing, and needs no record to say so.
+        let is_idle = rows.is_empty() && carried.is_empty() && carried.tells();
+        if !is_idle && !self.wal.has_room(len) {
+            return Ok(None);
+        }
+        let first = rows.first().map_or(self.next_seq, |(number, _)| *number);
+        let mut draft = Draft::new(self.wal.epoch(), first, len);
+        for (_, row) in rows {
+            draft.row(row);
+        }
+        carried.write(&mut draft);
+        let bytes = draft.finish();
+        let numbers = carried.numbers();
+        // What memory holds of it from now on is what is on disk, byte for byte.
+        let Some((told, logged)) = record::parse(&bytes).and_then(|read| carried.logged(read))
+        else {
+            return Ok(None);
+        };
+        if !is_idle {
+            self.wal.append(&bytes, rows, jobs > 0)?;
+        }
+        self.books.next_job += numbers;
+        let outcome = match jobs {
+            0 => Outcome::Nothing,
+            _ => Outcome::Logged(logged),
+        };
+        Ok(Some(Worked { told, outcome }))
     }
 
     fn transact(
         &self,
         rows: &Rows,
         batch: &Batch,
-        now: Timestamp,
-        care: Care,
+        heirloom: &Heirloom,
+        vault: &Vault,
     ) -> Result<Worked, redb::Error> {
+        let care = self.care(batch, heirloom, &vault.tuning);
         let mut txn = self.database.begin_write()?;
         txn.set_two_phase_commit(care.two_phase);
         txn.set_quick_repair(care.quick_repair);
-        let epoch = self.wal.next_epoch().to_le_bytes();
-        txn.open_table(META)?.insert(EPOCH, epoch.as_slice())?;
+        {
+            let mut meta = txn.open_table(META)?;
+            let epoch = self.wal.next_epoch().to_le_bytes();
+            meta.insert(EPOCH, epoch.as_slice())?;
+            // Only now: what this version writes into the log no earlier one may take for its own.
+            meta.insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
+        }
         if !rows.journal.is_empty() || !self.wal.rows().is_empty() {
             let mut table = txn.open_table(JOURNAL)?;
             for (seq, row) in self.wal.rows().iter().chain(&rows.journal) {
@@ -192,7 +246,17 @@ impl Session {
             change.apply(&txn)?;
         }
         let chores = batch.chore.as_ref().map_or(&[][..], |chore| &chore.jobs);
-        let worked = work(&txn, &batch.jobs, chores, &self.books, now)?;
+        let has_jobs = !batch.jobs.is_empty()
+            || !chores.is_empty()
+            || !heirloom.is_empty()
+            || self.wal.has_jobs();
+        let worked = match has_jobs {
+            true => {
+                let now = vault.clock.now();
+                work(&txn, &batch.jobs, chores, heirloom, &self.books, now)?
+            }
+            false => Worked::default(),
+        };
         txn.commit()?;
         Ok(worked)
     }
@@ -221,9 +285,9 @@ impl Batch {
         batch
     }
 
-    /// Whether there is nothing but settled keys.
-    fn is_settled_alone(&self) -> bool {
-        self.shelves.is_empty() && self.jobs.is_empty() && self.chore.is_none()
+    /// Whether there is nothing but settled keys, and jobs perhaps.
+    fn is_for_the_log(&self) -> bool {
+        self.shelves.is_empty() && self.chore.is_none()
     }
 
     pub(super) fn is_empty(&self) -> bool {

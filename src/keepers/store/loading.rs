@@ -11,7 +11,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
 use super::ShelfId;
 use super::codec::{JournalRow, Manifest, ShelfRow, decode_format, encode_format};
 use super::jobs::desk::Books;
-use super::jobs::{reading, tables};
+use super::jobs::fresh::Fresh;
+use super::jobs::{opening, tables};
 use super::journal::Row;
 use super::medium::{self, Medium, Opened};
 use super::open_error::OpenError;
@@ -28,6 +29,7 @@ pub(super) struct Loaded {
     pub(super) next_run: u64,
     pub(super) orphans: Vec<u64>,
     pub(super) books: Books,
+    pub(super) fresh: Fresh,
     /// The newest second any key was settled in.
     pub(super) newest: u32,
     pub(super) damaged: u64,
@@ -59,10 +61,10 @@ pub(super) fn open(
         Contents::KeysOnly => make_tables(&database, false)?,
         Contents::All => {}
     }
-    let wal = Wal::open(file, epoch(&database)?)?;
+    let mut wal = Wal::open(file, epoch(&database)?)?;
     let loaded = Loaded {
         is_new: matches!(contents, Contents::Nothing),
-        ..load(&database, &wal)?
+        ..load(&database, &mut wal)?
     };
     Ok((database, wal, loaded))
 }
@@ -90,7 +92,7 @@ fn is_ours(database: &Database) -> Result<Contents, OpenError> {
     };
     let row = meta.get(FORMAT).map_err(redb::Error::from)?;
     match row.and_then(|row| decode_format(row.value())) {
-        Some(FORMAT_NUMBER) => Ok(
+        Some(1..=FORMAT_NUMBER) => Ok(
             match tables.iter().any(|name| name == tables::JOBS.name()) {
                 true => Contents::All,
                 false => Contents::KeysOnly,
@@ -124,7 +126,7 @@ fn epoch(database: &Database) -> Result<u64, redb::Error> {
     Ok(epoch.map_or(0, u64::from_le_bytes))
 }
 
-fn load(database: &Database, wal: &Wal) -> Result<Loaded, redb::Error> {
+fn load(database: &Database, wal: &mut Wal) -> Result<Loaded, redb::Error> {
     let mut loaded = Loaded::default();
     load_shelves(database, &mut loaded)?;
     load_journal(database, &mut loaded)?;
@@ -132,7 +134,7 @@ fn load(database: &Database, wal: &Wal) -> Result<Loaded, redb::Error> {
         loaded.add(*seq, Some(row));
     }
     loaded.damaged += wal.damaged();
-    reading::load_jobs(database, &mut loaded)?;
+    opening::load_jobs(database, wal.take_jobs(), &mut loaded)?;
     let counted = load_runs(database, &mut loaded)?;
     let present = runs_with_chunks(database)?;
     let used = counted.last().max(present.last());
@@ -213,7 +215,10 @@ impl Loaded {
     }
 }
 
-const FORMAT: &str = "format";
+/// The row with the number of the file's format.
+pub(super) const FORMAT: &str = "format";
 /// The row with the epoch of the log whose records are in no table yet.
 pub(super) const EPOCH: &str = "log";
-const FORMAT_NUMBER: u32 = 1;
+/// With 2 the log tells of jobs too. A file of 1 is read as it is, and becomes one of 2 with the transaction that comes
+/// before the first record of this version.
+pub(super) const FORMAT_NUMBER: u32 = 2;

@@ -37,6 +37,7 @@ mod merging;
 mod outline;
 mod plan;
 mod reading;
+mod record;
 mod recovery;
 mod shelf;
 mod space;

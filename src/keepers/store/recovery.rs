@@ -106,10 +106,8 @@ impl Writer {
                 return false;
             };
             let rows = session.rows(&batch, &self.vault);
-            let care = session.care(&batch, &self.vault.tuning);
-            let now = self.vault.clock.now();
-            let written =
-                catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, now, care)));
+            let vault = &self.vault;
+            let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, vault)));
             match written {
                 Ok(Ok(worked)) => self.publish(batch, rows, worked, lost),
                 Ok(Err(error)) => {
@@ -142,6 +140,7 @@ impl Writer {
         shelves.epoch += 1;
         shelves.database = Some(Arc::clone(&database));
         shelves.by_id = loaded.by_id;
+        shelves.fresh = loaded.fresh;
         shelves.next_run = loaded.next_run;
         shelves.orphans = loaded.orphans;
         let session = Session {
@@ -152,13 +151,13 @@ impl Writer {
             next_shelf: loaded.next_shelf,
             books: loaded.books,
         };
-        let terms: Vec<_> = shelves
-            .by_id
-            .iter()
-            .map(|(id, shelf)| (*id, shelf.holdings.terms()))
-            .collect();
+        let rooms = shelves.by_id.iter().map(|(id, shelf)| {
+            let tally = shelves.fresh.over(*id, shelf.holdings.tally());
+            (*id, tally.bounded(), shelf.holdings.terms())
+        });
+        let rooms = rooms.collect();
         drop(shelves);
-        self.vault.queue().fit_rooms(&session.books, &terms);
+        self.vault.queue().fit_rooms(rooms);
         self.session = Some(session);
     }
 }

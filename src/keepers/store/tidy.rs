@@ -29,6 +29,8 @@ pub(super) struct Tidier {
     /// Keys of old jobs that are being renewed.
     pub(super) renewal: Option<Renewal>,
     pub(super) merge: Option<Merge>,
+    /// Running time when the log's jobs were last asked to be taken over.
+    pub(super) took_over: Option<Duration>,
     rubbish: VecDeque<Rubbish>,
 }
 
@@ -53,6 +55,7 @@ impl Tidier {
             epoch: 0,
             renewal: None,
             merge: None,
+            took_over: None,
             rubbish: VecDeque::new(),
         }
     }
@@ -95,6 +98,7 @@ impl Tidier {
         Ok(self.rebuild_filter(database)?
             || self.expire_rows()
             || self.retire_run()?
+            || self.take_over()?
             || self.renew_keys(database)?
             || self.forget_jobs(database)?
             || self.remove_rubbish(database)?

@@ -15,6 +15,7 @@ use std::time::Duration;
 use redb::Database;
 
 use super::clock_guard::ClockGuard;
+use super::jobs::fresh::Fresh;
 use super::jobs::ops::{JobChore, JobOp};
 use super::jobs::tally::Room;
 use super::shelf::Shelf;
@@ -55,6 +56,8 @@ pub(super) struct Shelves {
     /// Why it is down.
     pub(super) down: Option<String>,
     pub(super) by_id: BTreeMap<ShelfId, Shelf>,
+    /// What the log holds of jobs.
+    pub(super) fresh: Fresh,
     pub(super) unwritten: Unwritten,
     /// The number of the next run.
     pub(super) next_run: u64,

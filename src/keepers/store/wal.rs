@@ -1,23 +1,25 @@
-//! The write-ahead log: settled keys that are on disk, and not yet in a table.
+//! The write-ahead log: settled keys and jobs that are on disk, and not yet in a table.
 //!
-//! It has the first part of the store's file, redb has what follows. A batch of settles is one record here, written
-//! over space that is the file's already and synced; the next transaction, whatever it is for, takes the rows over
-//! into their table and begins a new *epoch*, which makes all records of the old one void. So there is one file, of
-//! which every part is as old as the other, and the tables stay the record of everything.
+//! It has the first part of the store's file, redb has what follows. A batch of settles, pushes and ends is one record
+//! here, written over space that is the file's already and synced; the next transaction, whatever it is for, takes over
+//! into the tables what still counts, and begins a new *epoch*, which makes all records of the old one void. So there is
+//! one file, of which every part is as old as the other, and the tables stay the record of everything.
 //!
 //! # Why
 //! A transaction of redb's that adds a row writes seven pages and takes three times the processor's time of this:
 //! 290 against 110 microseconds, measured side by side. And where nothing grows, a sync has nothing but the
-//! record itself to write.
+//! record itself to write. Most events are with the app long before the next transaction: then they never were in a
+//! table at all.
 
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redb::StorageBackend;
-use sha2::{Digest, Sha256};
 
-use super::codec::JournalRow;
+use super::jobs::logged::JobEntry;
 use super::open_error::OpenError;
+use super::record::{self, Numbered, Record};
 
 /// What of the file is the log's; the rest is redb's.
 pub(super) const REGION_BYTES: u64 = 1 << 20;
@@ -33,13 +35,6 @@ const MAGIC: &[u8; 16] = b"passgate store 1";
 const CUT: &str = "the file was cut: it has the head of a store, and less than every store has. \
                    It was left as it is";
 
-/// The check, the body's length, the epoch, the first row's number, and how many rows there are.
-const HEAD_BYTES: usize = CHECK_BYTES + 4 + 8 + 8 + 4;
-const CHECK_BYTES: usize = 16;
-
-/// A row's number in the journal, and the row.
-pub(super) type Numbered = (u64, JournalRow);
-
 /// The log of an open file.
 pub(super) struct Wal {
     file: Arc<dyn StorageBackend>,
@@ -47,6 +42,10 @@ pub(super) struct Wal {
     /// Where the next record goes.
     end: u64,
     rows: Vec<Numbered>,
+    /// What the records that were there when the file was opened say of jobs.
+    jobs: Vec<JobEntry>,
+    /// A record of this epoch tells of jobs.
+    has_jobs: bool,
     damaged: u64,
     is_closed: bool,
 }
@@ -110,24 +109,30 @@ impl Wal {
     pub(super) fn open(file: Arc<dyn StorageBackend>, epoch: u64) -> io::Result<Self> {
         let mut region = vec![0; REGION_BYTES as usize];
         file.read(0, &mut region)?;
+        let region = Bytes::from(region);
         let mut wal = Self {
             file,
             epoch,
             end: PAGE_BYTES,
             rows: Vec::new(),
+            jobs: Vec::new(),
+            has_jobs: false,
             damaged: 0,
             is_closed: true,
         };
         let mut at = PAGE_BYTES;
-        while let Some(rest) = usize::try_from(at).ok().and_then(|at| region.get(at..))
-            && !rest.is_empty()
-        {
-            match decode(rest, epoch) {
-                Some((rows, len)) if wal.are_next(&rows) => {
+        while at < REGION_BYTES {
+            let decoded = usize::try_from(at)
+                .ok()
+                .and_then(|at| record::decode(&region, at, epoch));
+            match decoded {
+                Some((record, len)) if wal.is_next(&record) => {
                     if at != wal.end {
-                        wal.damaged += wal.missing_before(&rows);
+                        wal.damaged += wal.missing_before(&record);
                     }
-                    wal.rows.extend(rows);
+                    wal.has_jobs |= !record.jobs.is_empty();
+                    wal.rows.extend(record.rows);
+                    wal.jobs.extend(record.jobs);
                     at += padded(len);
                     wal.end = at;
                 }
@@ -138,17 +143,18 @@ impl Wal {
         Ok(wal)
     }
 
-    fn are_next(&self, rows: &[Numbered]) -> bool {
-        match (self.rows.last(), rows.first()) {
+    /// A record without rows only ends jobs, which does no harm a second time.
+    fn is_next(&self, record: &Record) -> bool {
+        match (self.rows.last(), record.rows.first()) {
             (Some((last, _)), Some((first, _))) => first > last,
             (None, _) | (_, None) => true,
         }
     }
 
-    /// How many rows an unreadable stretch before `rows` held. Within an epoch their numbers have no gaps, but
-    /// before its first record nothing says where they began: one at the least.
-    fn missing_before(&self, rows: &[Numbered]) -> u64 {
-        match (self.rows.last(), rows.first()) {
+    /// How many rows an unreadable stretch before a record held. Within an epoch their numbers have no gaps, but
+    /// before its first record nothing says where they began, and some have none: one at the least.
+    fn missing_before(&self, record: &Record) -> u64 {
+        match (self.rows.last(), record.rows.first()) {
             (Some((last, _)), Some((first, _))) => first.saturating_sub(last + 1).max(1),
             (None, _) | (_, None) => 1,
         }
@@ -159,9 +165,24 @@ impl Wal {
         &self.rows
     }
 
+    /// What the records say of jobs that were there when the file was opened; once.
+    pub(super) fn take_jobs(&mut self) -> Vec<JobEntry> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// Whether a record tells of jobs, be they there still or not: numbers were given away that no table knows.
+    pub(super) fn has_jobs(&self) -> bool {
+        self.has_jobs
+    }
+
     /// Rows that could not be read when the file was opened.
     pub(super) fn damaged(&self) -> u64 {
         self.damaged
+    }
+
+    /// The epoch whose records count.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The epoch that the next transaction begins.
@@ -169,99 +190,41 @@ impl Wal {
         self.epoch.wrapping_add(1)
     }
 
-    /// Whether a record of `rows` can be added.
-    pub(super) fn has_room(&self, rows: &[Numbered]) -> bool {
-        let bytes: usize = rows.iter().map(|(_, row)| 4 + row.encoded_len()).sum();
-        !self.is_closed && self.end + padded(HEAD_BYTES + bytes) <= REGION_BYTES
+    /// Whether a record of `len` bytes can be added.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        !self.is_closed && self.end + padded(len) <= REGION_BYTES
     }
 
-    /// Adds a record, which is synced when this returns `Ok`. After an error it is unknown whether it is there, and
-    /// the file must be opened anew.
-    pub(super) fn append(&mut self, rows: &[Numbered]) -> io::Result<()> {
-        let record = encode(rows, self.epoch);
+    /// Adds a record, which is synced when this returns `Ok`. `rows` are those it holds. After an error it is unknown
+    /// whether it is there, and the file must be opened anew.
+    pub(super) fn append(
+        &mut self,
+        record: &[u8],
+        rows: &[Numbered],
+        has_jobs: bool,
+    ) -> io::Result<()> {
         self.is_closed = true;
-        self.file.write(self.end, &record)?;
+        self.file.write(self.end, record)?;
         self.file.sync_data()?;
         self.is_closed = false;
         self.end += padded(record.len());
         self.rows.extend_from_slice(rows);
+        self.has_jobs |= has_jobs;
         Ok(())
     }
 
-    /// A transaction has taken the rows over.
+    /// A transaction has taken over what counts.
     pub(super) fn begin(&mut self) {
         self.epoch = self.next_epoch();
         self.end = PAGE_BYTES;
         self.rows.clear();
+        self.has_jobs = false;
         self.is_closed = false;
     }
 }
 
 fn padded(len: usize) -> u64 {
     (len as u64).next_multiple_of(PAGE_BYTES)
-}
-
-fn encode(rows: &[Numbered], epoch: u64) -> Vec<u8> {
-    let first = rows.first().map_or(0, |(number, _)| *number);
-    let mut record = vec![0; HEAD_BYTES];
-    for (_, row) in rows {
-        let row = row.encode();
-        record.extend((row.len() as u32).to_le_bytes());
-        record.extend(row);
-    }
-    let body = (record.len() - HEAD_BYTES) as u32;
-    let head = [
-        &body.to_le_bytes()[..],
-        &epoch.to_le_bytes(),
-        &first.to_le_bytes(),
-        &(rows.len() as u32).to_le_bytes(),
-    ]
-    .concat();
-    if let Some(place) = record.get_mut(CHECK_BYTES..HEAD_BYTES) {
-        place.copy_from_slice(&head);
-    }
-    let check = check(&record);
-    if let Some(place) = record.first_chunk_mut() {
-        *place = check;
-    }
-    record
-}
-
-/// The rows of the record that `bytes` begin with, and its length, if it is whole and of `epoch`.
-fn decode(bytes: &[u8], epoch: u64) -> Option<(Vec<Numbered>, usize)> {
-    let (_, rest) = bytes.split_first_chunk::<CHECK_BYTES>()?;
-    let (body, rest) = rest.split_first_chunk()?;
-    let (of_epoch, rest) = rest.split_first_chunk()?;
-    let (first, rest) = rest.split_first_chunk()?;
-    let (count, rest) = rest.split_first_chunk()?;
-    let body = usize::try_from(u32::from_le_bytes(*body)).ok()?;
-    let len = HEAD_BYTES + body;
-    let record = bytes.get(..len)?;
-    // The hash comes last: a page that begins no record of the epoch costs next to nothing.
-    if u64::from_le_bytes(*of_epoch) != epoch || *record.first_chunk()? != check(record) {
-        return None;
-    }
-    let mut rest = rest.get(..body)?;
-    let mut rows = Vec::new();
-    for n in 0..u32::from_le_bytes(*count) {
-        let (len, after) = rest.split_first_chunk()?;
-        let (row, after) = after.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        rows.push((
-            u64::from_le_bytes(*first) + u64::from(n),
-            JournalRow::decode(row)?,
-        ));
-        rest = after;
-    }
-    Some((rows, len))
-}
-
-/// A strong one: whoever chooses the bytes of an event must not be able to choose what a torn record looks like.
-fn check(record: &[u8]) -> [u8; CHECK_BYTES] {
-    let checked = record.get(CHECK_BYTES..).unwrap_or_default();
-    let digest: [u8; 32] = Sha256::digest(checked).into();
-    let mut check = [0; CHECK_BYTES];
-    check.copy_from_slice(digest.split_at(CHECK_BYTES).0);
-    check
 }
 
 #[cfg(test)]

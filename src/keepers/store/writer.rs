@@ -15,7 +15,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::commit::{Batch, Rows, Session};
-use super::jobs::ops::Worked;
+use super::jobs::ops::{Outcome, Worked};
 use super::journal::Row;
 use super::loading::open;
 use super::medium::Medium;
@@ -134,10 +134,9 @@ impl Writer {
             return;
         }
         let rows = session.rows(&batch, &self.vault);
-        let care = session.care(&batch, &self.vault.tuning);
-        let now = self.vault.clock.now();
+        let vault = &self.vault;
         let began = Instant::now();
-        let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, now, care)));
+        let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, vault)));
         match written {
             Ok(Ok(worked)) => {
                 let commit = Commit {
@@ -145,9 +144,6 @@ impl Writer {
                     settles: batch.settles.len(),
                     jobs: batch.jobs.len(),
                 };
-                if let Some(closing) = &worked.closing {
-                    session.books.clone_from(&closing.books);
-                }
                 self.publish(batch, rows, worked, lost);
                 if let Some(on_commit) = &self.on_commit {
                     let _ = catch_unwind(AssertUnwindSafe(|| on_commit(commit)));
@@ -197,8 +193,10 @@ impl Writer {
         if tidy {
             self.vault.want_tidy();
         }
-        if let Some(closing) = &worked.closing {
-            self.vault.publish_jobs(&batch.jobs, closing);
+        match worked.outcome {
+            Outcome::Nothing => {}
+            Outcome::Closed(closing) => self.vault.publish_jobs(&batch.jobs, &closing),
+            Outcome::Logged(logged) => self.vault.publish_logged(&batch.jobs, logged),
         }
         self.note_waiting();
         for (_, done) in batch.settles {

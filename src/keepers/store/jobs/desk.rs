@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::codec::{
@@ -24,6 +25,7 @@ use super::{
 use crate::keepers::store::ShelfId;
 use crate::words::time::Timestamp;
 
+mod heirloom;
 mod room;
 
 /// What the writer must know of the jobs on disk.
@@ -133,12 +135,7 @@ impl<'txn> Desk<'txn> {
             job.state = JobState::Queued { due, waits };
             self.ordered.insert((job.shelf.0, order, id.0), ())?;
         }
-        let (content, inline) = encode_content(&new.head, &new.body);
-        self.contents.insert(id.0, content.as_slice())?;
-        if !inline {
-            self.bodies
-                .insert(id.0, encode_bytes(&new.body).as_slice())?;
-        }
+        self.put_content(id, &new.head, &new.body)?;
         self.put(&job)?;
         Ok(id)
     }
@@ -270,6 +267,15 @@ impl<'txn> Desk<'txn> {
     fn tally(&mut self, shelf: ShelfId) -> &mut Tally {
         self.touched.insert(shelf);
         self.books.tallies.entry(shelf).or_default()
+    }
+
+    fn put_content(&mut self, id: JobId, head: &Bytes, body: &Bytes) -> Result<(), redb::Error> {
+        let (content, inline) = encode_content(head, body);
+        self.contents.insert(id.0, content.as_slice())?;
+        if !inline {
+            self.bodies.insert(id.0, encode_bytes(body).as_slice())?;
+        }
+        Ok(())
     }
 
     /// Writes a job's row, its place in the index of its state, and counts it.

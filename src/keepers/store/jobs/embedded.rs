@@ -1,21 +1,30 @@
-//! The queue of a store in a file: it asks the writer for changes and reads the disk itself.
+//! The queue of a store in a file: it asks the writer for changes, and reads memory and the disk itself.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 use redb::Database;
 
+use super::fresh::Known;
 use super::ops::JobOp;
 use super::{
     AttemptRecord, Change, ChangeDone, Due, JobId, JobView, NewJob, PushDone, Queue, ReplayDone,
     ReplayId, Selection, ShelfCounts, StoredJob, Terms, reading,
 };
 use crate::keepers::store::embedded::Embedded;
-use crate::keepers::store::vault::{Op, Vault};
+use crate::keepers::store::vault::{Op, Shelves, Vault};
 use crate::keepers::store::{ShelfId, StoreError};
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
+
+/// Where a job that is asked for is.
+enum Found {
+    /// In memory, or nowhere.
+    Here(Option<StoredJob>),
+    InTables(JobId),
+}
 
 impl Queue for Embedded {
     fn hold(&self, shelf: ShelfId, terms: Terms) -> Result<(), StoreError> {
@@ -54,27 +63,62 @@ impl Queue for Embedded {
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
+        let (fresh, ended, stored) = self.vault.asking(|shelves| {
+            let held = shelves.by_id.get(&shelf);
+            let stored = held.and_then(|shelf| shelf.holdings.next_due);
+            let fresh = shelves.fresh.due(shelf, until, after, limit);
+            (fresh, shelves.fresh.ended(), stored)
+        })?;
+        // Where all that is queued is in the log, as it is while the app keeps up, no table is read.
+        if stored.is_none_or(|first| until.is_some_and(|until| until < first)) {
+            return Ok(fresh);
+        }
         let read = self
             .vault
-            .reading(|database| reading::due(database, shelf, until, after, limit))?;
+            .reading(|database| reading::due(database, shelf, until, after, limit, &ended))?;
         for due in read.broken {
             self.vault.count_damaged(1);
             self.vault.submit(JobOp::Mend { shelf, due });
         }
-        Ok(read.due)
+        Ok(merged(fresh, read.due, limit))
     }
 
     fn next_due(&self, shelf: ShelfId) -> Option<Timestamp> {
-        let shelves = self.vault.shelves();
-        shelves.by_id.get(&shelf)?.holdings.next_due
+        self.vault.shelves().next_due(shelf)
     }
 
     fn load(&self, ids: &[JobId], with_body: bool) -> Result<Vec<Option<StoredJob>>, StoreError> {
-        self.counting(|database| reading::load(database, ids, with_body))
+        let mut found = self.vault.asking(|shelves| {
+            let found = ids.iter().map(|id| match shelves.fresh.known(*id) {
+                Known::Fresh(job) => Found::Here(Some(job.stored(with_body))),
+                Known::Ended => Found::Here(None),
+                Known::Nothing => Found::InTables(*id),
+            });
+            found.collect::<Vec<_>>()
+        })?;
+        let rest: Vec<JobId> = found.iter().filter_map(Found::rest).collect();
+        let mut read = Vec::new();
+        if !rest.is_empty() {
+            read = self.counting(|database| reading::load(database, &rest, with_body))?;
+        }
+        let mut read = read.into_iter();
+        let job = |found: Found| match found {
+            Found::Here(job) => job,
+            Found::InTables(_) => read.next().flatten(),
+        };
+        Ok(found.drain(..).map(job).collect())
     }
 
     fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
-        self.counting(|database| reading::attempts(database, id))
+        let here = self.vault.asking(|shelves| match shelves.fresh.known(id) {
+            Known::Fresh(job) => Some(job.attempt.iter().cloned().collect()),
+            Known::Ended => Some(Vec::new()),
+            Known::Nothing => None,
+        })?;
+        match here {
+            Some(attempts) => Ok(attempts),
+            None => self.counting(|database| reading::attempts(database, id)),
+        }
     }
 
     fn find(&self, shelf: Option<ShelfId>, content: Key) -> Result<Option<JobId>, StoreError> {
@@ -88,18 +132,33 @@ impl Queue for Embedded {
         scan_max: usize,
         visit: &mut dyn FnMut(&JobView<'_>) -> ControlFlow<()>,
     ) -> Result<Option<JobId>, StoreError> {
-        let mut next = Some(from.map_or(u64::MAX, JobId::number));
-        let mut left = scan_max;
-        while left > 0
-            && let Some(from) = next
-        {
+        let from = from.map_or(u64::MAX, JobId::number);
+        let (fresh, ended) = self.vault.asking(|shelves| {
+            let fresh = shelves.fresh.down_from(from, scan_max.saturating_add(1));
+            (fresh, shelves.fresh.ended())
+        })?;
+        let (mut next, mut left) = (Some(from), scan_max);
+        // They are the newest: all that is in the tables has lower numbers.
+        for job in fresh {
+            let info = &job.info;
+            if left == 0 {
+                return Ok(Some(info.id));
+            }
+            left -= 1;
+            next = info.id.0.checked_sub(1);
+            let head = &job.head;
+            if selection.takes(info) && visit(&JobView { info, head }).is_break() {
+                return Ok(next.map(JobId));
+            }
+        }
+        while let Some(from) = next {
             let rows = left.min(ROWS_PER_READ);
-            let (after, go_on) = self
-                .vault
-                .reading(|database| reading::show(database, from, selection, rows, visit))?;
+            let (after, go_on) = self.vault.reading(|database| {
+                reading::show(database, from, selection, rows, &ended, visit)
+            })?;
             next = after;
             left -= rows;
-            if go_on.is_break() {
+            if left == 0 || go_on.is_break() {
                 break;
             }
         }
@@ -109,14 +168,14 @@ impl Queue for Embedded {
     fn counts(&self) -> Vec<ShelfCounts> {
         let shelves = self.vault.shelves();
         let counts = shelves.by_id.iter().map(|(id, shelf)| {
-            let tally = shelf.holdings.tally;
+            let tally = shelves.tally(*id);
             ShelfCounts {
                 shelf: *id,
                 name: shelf.name.clone(),
                 queued: tally.queued,
                 delivered: tally.delivered,
                 dead: tally.dead,
-                oldest_queued: shelf.holdings.oldest.at,
+                oldest_queued: shelves.oldest_queued(*id),
             }
         });
         counts.collect()
@@ -195,6 +254,18 @@ impl Vault {
         op.refuse(refused);
     }
 
+    /// Asks memory what the log says, on the terms on which the tables are read.
+    pub(super) fn asking<T>(&self, ask: impl FnOnce(&Shelves) -> T) -> Result<T, StoreError> {
+        if self.queue().closing {
+            return Err(StoreError::Closed);
+        }
+        let shelves = self.shelves();
+        match shelves.database {
+            Some(_) => Ok(ask(&shelves)),
+            None => Err(StoreError::Unavailable),
+        }
+    }
+
     /// Reads the file as it is now; a fault on the way closes it.
     pub(super) fn reading<T>(
         &self,
@@ -216,6 +287,27 @@ impl Vault {
             StoreError::Unavailable
         })
     }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn rest(&self) -> Option<JobId> {
+        match self {
+            Self::Here(_) => None,
+            Self::InTables(id) => Some(*id),
+        }
+    }
+}
+
+/// Both in one order, and a job that was taken over meanwhile once, as it was asked for first.
+fn merged(fresh: Vec<Due>, stored: Vec<Due>, limit: usize) -> Vec<Due> {
+    let known: HashSet<JobId> = fresh.iter().map(|due| due.id).collect();
+    let mut all = fresh;
+    all.extend(stored.into_iter().filter(|due| !known.contains(&due.id)));
+    all.sort_unstable();
+    all.truncate(limit);
+    all
 }
 
 /// Rows looked at within one read transaction.

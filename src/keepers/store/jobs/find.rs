@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::embedded::ROWS_PER_READ;
-use super::{JobId, reading};
+use super::{JobId, JobInfo, reading};
 use crate::keepers::store::shelf::Run;
 use crate::keepers::store::tables::Chunks;
 use crate::keepers::store::vault::Vault;
@@ -18,12 +18,22 @@ use crate::words::identity::Key;
 use crate::words::time::Timestamp;
 
 impl Vault {
-    /// The newest job with a content key, on one shelf or on any.
+    /// The newest job with a content key, on one shelf or on any. Those of the log alone are the newest of all.
     pub(super) fn find_job(
         &self,
         shelf: Option<ShelfId>,
         content: Key,
     ) -> Result<Option<JobId>, StoreError> {
+        let (found, ended) =
+            self.asking(|shelves| (shelves.fresh.find(shelf, &content), shelves.fresh.ended()))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let is_it = |job: &JobInfo| {
+            job.keys.content == content
+                && shelf.is_none_or(|shelf| shelf == job.shelf)
+                && !ended.contains(&job.id)
+        };
         let mut seconds = self.seconds_of(shelf, &content)?;
         seconds.sort_unstable();
         seconds.dedup();
@@ -31,18 +41,17 @@ impl Vault {
             let at = Timestamp::from_secs(i64::from(secs));
             let (from, until) = (at.before(DISORDER), at.after(DISORDER));
             let from = self.reading(|database| reading::first_since(database, from))?;
-            if let Some(id) = self.scan(shelf, content, from, Some(until), ROWS_NEAR_MAX)? {
+            if let Some(id) = self.scan(&is_it, from, Some(until), ROWS_NEAR_MAX)? {
                 return Ok(Some(id));
             }
         }
-        self.scan(shelf, content, 0, None, ROWS_MAX)
+        self.scan(&is_it, 0, None, ROWS_MAX)
     }
 
     /// The newest match among the states from a number on.
     fn scan(
         &self,
-        shelf: Option<ShelfId>,
-        content: Key,
+        is_it: &dyn Fn(&JobInfo) -> bool,
         from: u64,
         until: Option<Timestamp>,
         rows_max: usize,
@@ -58,7 +67,7 @@ impl Vault {
                 if until.is_some_and(|until| job.at > until) {
                     return Ok(found);
                 }
-                if job.keys.content == content && shelf.is_none_or(|shelf| shelf == job.shelf) {
+                if is_it(&job) {
                     found = Some(job.id);
                 }
             }

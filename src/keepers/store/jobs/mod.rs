@@ -18,9 +18,12 @@ use super::{ShelfId, StoreError};
 use crate::words::identity::{Key, Keys};
 use crate::words::time::Timestamp;
 
+pub(super) mod carried;
 pub(super) mod desk;
+pub(super) mod fresh;
+pub(super) mod logged;
+pub(super) mod opening;
 pub(super) mod ops;
-pub(super) mod reading;
 pub(super) mod sweep;
 pub(super) mod tables;
 pub(super) mod tally;
@@ -29,6 +32,8 @@ mod codec;
 mod embedded;
 mod find;
 pub(super) mod memory;
+mod publishing;
+mod reading;
 
 /// What keeps events until the app has them, and afterwards for as long as somebody may ask.
 pub trait Queue: Send + Sync + 'static {

@@ -5,8 +5,10 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 use redb::WriteTransaction;
 
+use super::carried::Logged;
 use super::codec::{encode_bytes, encode_terms};
 use super::desk::{Books, Closing, Desk};
+use super::fresh::Heirloom;
 use super::tables::{EndedKey, REPLAYS, TERMS};
 use super::{
     Change, ChangeDone, Changed, Due, JobId, NewJob, NewState, PushDone, ReplayDone, ReplayId,
@@ -60,25 +62,36 @@ pub(in crate::keepers::store) enum Told {
     Written,
 }
 
-/// What came of the operations of one transaction, in their order.
+/// What came of the operations of one commit, in their order.
 #[derive(Default)]
 pub(in crate::keepers::store) struct Worked {
     pub(in crate::keepers::store) told: Vec<Told>,
-    pub(in crate::keepers::store) closing: Option<Closing>,
+    pub(in crate::keepers::store) outcome: Outcome,
 }
 
-/// Does everything within `txn`.
+/// Where a commit wrote what it did to jobs.
+#[derive(Default)]
+pub(in crate::keepers::store) enum Outcome {
+    /// It did nothing to any.
+    #[default]
+    Nothing,
+    /// Into the tables.
+    Closed(Closing),
+    /// Into the log alone.
+    Logged(Logged),
+}
+
+/// Does everything within `txn`, after what it takes over from the log.
 pub(in crate::keepers::store) fn work(
     txn: &WriteTransaction,
     ops: &[JobOp],
     chores: &[JobChore],
+    heirloom: &Heirloom,
     books: &Books,
     now: Timestamp,
 ) -> Result<Worked, redb::Error> {
-    if ops.is_empty() && chores.is_empty() {
-        return Ok(Worked::default());
-    }
     let mut desk = Desk::open(txn, books.clone(), now)?;
+    desk.inherit(heirloom)?;
     let mut told = Vec::with_capacity(ops.len());
     for op in ops {
         told.push(match op {
@@ -110,8 +123,8 @@ pub(in crate::keepers::store) fn work(
             JobChore::Renewed { shelf, secs } => desk.renewed(*shelf, *secs),
         }
     }
-    let closing = Some(desk.close(txn)?);
-    Ok(Worked { told, closing })
+    let outcome = Outcome::Closed(desk.close(txn)?);
+    Ok(Worked { told, outcome })
 }
 
 // === impl JobChore ===

@@ -1,28 +1,21 @@
-//! Reading jobs from disk: what is due, what a job holds, and walks over all of them.
+//! Reading jobs from the tables: what is due, what a job holds, and walks over all of them. Whoever asks knows what the
+//! log says beside them.
 //!
 //! Each read transaction is short, whatever is asked for: a long one would keep every page replaced meanwhile
 //! from being used again.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
-use super::codec::{
-    decode_attempt, decode_bytes, decode_content, decode_job, decode_next, decode_tally,
-    decode_terms,
-};
-use super::desk::Books;
-use super::tables::{
-    ATTEMPTS, BODIES, CONTENTS, DUE, ENDED, EndedKey, JOBS, NEXT, REPLAYS, TALLIES, TERMS,
-};
-use super::tally::{Holdings, Tally};
+use super::codec::{decode_attempt, decode_bytes, decode_content, decode_job};
+use super::tables::{ATTEMPTS, BODIES, CONTENTS, DUE, ENDED, EndedKey, JOBS, REPLAYS};
 use super::{
     AttemptRecord, Due, JobId, JobInfo, JobState, JobView, ReplayId, Selection, StoredJob,
 };
 use crate::keepers::store::ShelfId;
-use crate::keepers::store::loading::Loaded;
 use crate::words::time::Timestamp;
 
 /// Due places, and those among them whose job cannot be read.
@@ -39,77 +32,49 @@ pub(super) struct JobSlice {
     pub(super) next: Option<u64>,
 }
 
-/// Reads what memory must know of the queue: nothing that grows with it.
-pub(in crate::keepers::store) fn load_jobs(
+/// The states of jobs as the last transaction left them.
+pub(super) struct Infos(ReadOnlyTable<u64, &'static [u8]>);
+
+// === impl Infos ===
+
+impl Infos {
+    pub(super) fn open(database: &Database) -> Result<Self, redb::Error> {
+        Ok(Self(database.begin_read()?.open_table(JOBS)?))
+    }
+
+    /// One job's; `Some(None)` if it cannot be read.
+    pub(super) fn read(&self, id: JobId) -> Result<Option<Option<JobInfo>>, redb::Error> {
+        let row = self.0.get(id.0)?;
+        Ok(row.map(|row| decode_job(id, row.value())))
+    }
+}
+
+/// When the first job of a shelf is due, none before `from`, without those that have `ended`.
+pub(super) fn next_due(
     database: &Database,
-    loaded: &mut Loaded,
-) -> Result<(), redb::Error> {
-    let txn = database.begin_read()?;
-    let mut books = Books::default();
-    let mut damaged = false;
-    for entry in txn.open_table(TALLIES)?.iter()? {
-        let (id, row) = entry?;
-        match (
-            id.value(),
-            decode_next(row.value()),
-            decode_tally(row.value()),
-        ) {
-            (NEXT, Some(next), _) => books.next_job = next,
-            (NEXT, None, _) | (_, _, None) => damaged = true,
-            (id, _, Some(tally)) => {
-                books.tallies.insert(ShelfId(id), tally);
-            }
+    shelf: ShelfId,
+    from: Option<Timestamp>,
+    ended: &BTreeSet<JobId>,
+) -> Result<Option<Timestamp>, redb::Error> {
+    let places = database.begin_read()?.open_table(DUE)?;
+    let from = from.map_or(i64::MIN, Timestamp::as_millis);
+    for entry in places.range((shelf.0, from, 0)..=(shelf.0, i64::MAX, u64::MAX))? {
+        let (_, at, id) = entry?.0.value();
+        if !ended.contains(&JobId(id)) {
+            return Ok(Some(Timestamp::from_millis(at)));
         }
     }
-    let last = txn.open_table(JOBS)?.last()?.map(|(id, _)| id.value());
-    let after_last = last.map_or(0, |id| id.saturating_add(1));
-    books.next_job = books.next_job.max(after_last);
-    if damaged {
-        loaded.damaged += 1;
-        books.tallies = count_anew(&txn)?;
-    }
-    let due = txn.open_table(DUE)?;
-    for (id, shelf) in &mut loaded.by_id {
-        let tally = books.tallies.get(id).copied().unwrap_or_default();
-        let all = (id.0, i64::MIN, 0)..=(id.0, i64::MAX, u64::MAX);
-        let first = due.range(all)?.next().transpose()?;
-        let next_due = first.map(|(key, _)| Timestamp::from_millis(key.value().1));
-        shelf.holdings = Holdings::new(tally, next_due);
-    }
-    for entry in txn.open_table(TERMS)?.iter()? {
-        let (id, row) = entry?;
-        let shelf = loaded.by_id.get_mut(&ShelfId(id.value()));
-        match (decode_terms(row.value()), shelf) {
-            (Some(terms), Some(shelf)) => {
-                shelf.holdings.terms = Some(terms);
-                books.terms.insert(ShelfId(id.value()), terms);
-            }
-            (Some(_), None) | (None, _) => loaded.damaged += 1,
-        }
-    }
-    loaded.books = books;
-    Ok(())
+    Ok(None)
 }
 
-/// Counts every job, where a count cannot be read.
-fn count_anew(txn: &ReadTransaction) -> Result<BTreeMap<ShelfId, Tally>, redb::Error> {
-    let mut tallies: BTreeMap<ShelfId, Tally> = BTreeMap::new();
-    for entry in txn.open_table(JOBS)?.iter()? {
-        let (id, row) = entry?;
-        if let Some(job) = decode_job(JobId(id.value()), row.value()) {
-            tallies.entry(job.shelf).or_default().add(&job);
-        }
-    }
-    Ok(tallies)
-}
-
-/// The places of a shelf up to `until`, after a place, as many as asked for.
+/// The places of a shelf up to `until`, after a place, as many as asked for, without jobs that have `ended`.
 pub(super) fn due(
     database: &Database,
     shelf: ShelfId,
     until: Option<Timestamp>,
     after: Option<Due>,
     limit: usize,
+    ended: &BTreeSet<JobId>,
 ) -> Result<DueRead, redb::Error> {
     let txn = database.begin_read()?;
     let (places, jobs) = (txn.open_table(DUE)?, txn.open_table(JOBS)?);
@@ -133,6 +98,9 @@ pub(super) fn due(
         }
         let (_, at, id) = entry?.0.value();
         let (at, id) = (Timestamp::from_millis(at), JobId(id));
+        if ended.contains(&id) {
+            continue;
+        }
         let row = jobs.get(id.0)?;
         let job = row.and_then(|row| decode_job(id, row.value()));
         let sound = JobState::Queued {
@@ -232,12 +200,14 @@ pub(super) fn slice(
     Ok(slice)
 }
 
-/// Shows selected jobs downwards from `from` and gives back where to go on, and whether to.
+/// Shows selected jobs downwards from `from`, without those that have `ended`, and gives back where to go on, and
+/// whether to.
 pub(super) fn show(
     database: &Database,
     from: u64,
     selection: Selection,
     rows_max: usize,
+    ended: &BTreeSet<JobId>,
     visit: &mut dyn FnMut(&JobView<'_>) -> ControlFlow<()>,
 ) -> Result<(Option<u64>, ControlFlow<()>), redb::Error> {
     let txn = database.begin_read()?;
@@ -251,7 +221,7 @@ pub(super) fn show(
         let Some(info) = decode_job(JobId(id), row.value()) else {
             continue;
         };
-        if !selection.takes(&info) {
+        if !selection.takes(&info) || ended.contains(&info.id) {
             continue;
         }
         let content = contents.get(id)?;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use redb::Database;
 
 use super::ops::JobChore;
-use super::reading;
+use super::{JobInfo, reading};
 use crate::keepers::store::ShelfId;
-use crate::keepers::store::tidy::{Halt, Tidier};
+use crate::keepers::store::tidy::{Halt, TICK, Tidier};
 use crate::keepers::store::unwritten::Entry;
 use crate::words::time::Timestamp;
 
@@ -30,6 +30,19 @@ pub(in crate::keepers::store) struct Renewal {
 }
 
 impl Tidier {
+    /// Has the log's jobs taken over into the tables, once in a while: what stays for long shall not be left to a log
+    /// that nobody writes to, and everything else here looks at the tables.
+    pub(in crate::keepers::store) fn take_over(&mut self) -> Result<bool, Halt> {
+        let now = self.vault.clock.elapsed();
+        let is_early = |last: Duration| now.saturating_sub(last) < TICK;
+        if self.took_over.is_some_and(is_early) || self.vault.shelves().fresh.is_empty() {
+            return Ok(false);
+        }
+        self.took_over = Some(now);
+        self.post(Vec::new())?;
+        Ok(true)
+    }
+
     /// Forgets some of the jobs that ended long enough ago.
     pub(in crate::keepers::store) fn forget_jobs(&self, database: &Database) -> Result<bool, Halt> {
         let Some(now) = self.vault.guard.now() else {
@@ -124,15 +137,21 @@ impl Tidier {
         database: &Database,
     ) -> Result<bool, Halt> {
         let mut looks = Vec::new();
-        for (id, shelf) in &self.vault.shelves().by_id {
-            if shelf.holdings.tally.queued.jobs > 0 {
-                looks.push((*id, shelf.holdings.oldest));
+        let ended = {
+            let shelves = self.vault.shelves();
+            for (id, shelf) in &shelves.by_id {
+                if shelves.fresh.leaves_queued(*id, shelf.holdings.tally) {
+                    looks.push((*id, shelf.holdings.oldest));
+                }
             }
-        }
+            shelves.fresh.ended()
+        };
         for (id, held) in looks {
             let slice = reading::slice(database, held.from, ROWS_PER_LOOK)?;
             let mut jobs = slice.jobs.iter().flatten();
-            let oldest = jobs.find(|job| job.shelf == id && job.is_queued());
+            let is_it =
+                |job: &&JobInfo| job.shelf == id && job.is_queued() && !ended.contains(&job.id);
+            let oldest = jobs.find(is_it);
             let (from, at) = match (oldest, slice.next) {
                 (Some(job), _) => (job.id.number(), Some(job.at)),
                 (None, Some(next)) => (next, held.at),

@@ -1,13 +1,10 @@
 //! How much a shelf holds, on disk and on its way there.
 
-use super::NewState;
-use super::desk::{Books, Closing};
 use super::ops::JobOp;
-use super::{Change, JobInfo, JobState, NewJob, Terms, Volume};
+use super::{JobInfo, JobState, NewJob, Terms, Volume};
 use crate::keepers::store::ShelfId;
 use crate::keepers::store::tuning::Tuning;
-use crate::keepers::store::unwritten::Entry;
-use crate::keepers::store::vault::{Queue, Vault};
+use crate::keepers::store::vault::Queue;
 use crate::words::time::Timestamp;
 
 /// What a shelf holds on disk. It is written with every commit that changes it, so that opening counts
@@ -31,11 +28,12 @@ pub(in crate::keepers::store) struct Room {
     pub(in crate::keepers::store) waiting: Volume,
 }
 
-/// What memory knows of the jobs of one shelf.
+/// What memory knows of the jobs of one shelf that are in the tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::keepers::store) struct Holdings {
     pub(super) tally: Tally,
     pub(super) terms: Option<Terms>,
+    /// The first that has not ended in the log.
     pub(super) next_due: Option<Timestamp>,
     pub(super) oldest: Oldest,
 }
@@ -65,22 +63,42 @@ impl JobInfo {
     }
 }
 
+// === impl Volume ===
+
+impl Volume {
+    /// Counts a job.
+    pub(super) fn add(&mut self, job: &JobInfo) {
+        self.jobs += 1;
+        self.bytes += u64::from(job.bytes);
+    }
+
+    /// Counts a job out.
+    pub(super) fn take(&mut self, job: &JobInfo) {
+        // A damaged row was perhaps never counted.
+        self.jobs = self.jobs.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::from(job.bytes));
+    }
+}
+
 // === impl Tally ===
 
 impl Tally {
     /// Counts a job that is in its state now.
     pub(super) fn add(&mut self, job: &JobInfo) {
-        let volume = self.of(job.state);
-        volume.jobs += 1;
-        volume.bytes += u64::from(job.bytes);
+        self.of(job.state).add(job);
     }
 
     /// Counts a job out that is in its state no more.
     pub(super) fn take(&mut self, job: &JobInfo) {
-        let volume = self.of(job.state);
-        // A damaged row was perhaps never counted.
-        volume.jobs = volume.jobs.saturating_sub(1);
-        volume.bytes = volume.bytes.saturating_sub(u64::from(job.bytes));
+        self.of(job.state).take(job);
+    }
+
+    /// With other queued jobs: some `more`, and some `fewer`.
+    pub(super) fn shifted(mut self, more: Volume, fewer: Volume) -> Self {
+        let queued = &mut self.queued;
+        queued.jobs = (queued.jobs + more.jobs).saturating_sub(fewer.jobs);
+        queued.bytes = (queued.bytes + more.bytes).saturating_sub(fewer.bytes);
+        self
     }
 
     /// Jobs in any state.
@@ -180,91 +198,16 @@ impl Holdings {
         self.terms
     }
 
-    /// Follows a commit.
-    fn publish(&mut self, tally: Tally, next_due: Option<Timestamp>) {
+    pub(in crate::keepers::store) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Follows a transaction.
+    pub(super) fn publish(&mut self, tally: Tally, next_due: Option<Timestamp>) {
         self.tally = tally;
         self.next_due = next_due;
         if tally.queued.jobs == 0 {
             self.oldest.at = None;
-        }
-    }
-}
-
-impl Vault {
-    /// Makes what a commit did to jobs visible: counts, due times, terms, and the room for others.
-    pub(in crate::keepers::store) fn publish_jobs(&self, ops: &[JobOp], closing: &Closing) {
-        self.count_damaged(closing.damaged);
-        {
-            let mut shelves = self.shelves_mut();
-            for op in ops {
-                match op {
-                    JobOp::Push { job, .. } => {
-                        if let Some(shelf) = shelves.by_id.get_mut(&job.shelf)
-                            && matches!(job.state, NewState::Queued { .. })
-                        {
-                            shelf.holdings.oldest.at.get_or_insert(job.at);
-                        }
-                    }
-                    // Whose job it is stands on disk; looking again from there costs no shelf much.
-                    JobOp::Change {
-                        id,
-                        change: Change::Requeue { .. },
-                        ..
-                    } => {
-                        for shelf in shelves.by_id.values_mut() {
-                            let from = &mut shelf.holdings.oldest.from;
-                            *from = id.number().min(*from);
-                        }
-                    }
-                    JobOp::Terms { shelf, terms, .. } => {
-                        if let Some(shelf) = shelves.by_id.get_mut(shelf) {
-                            shelf.holdings.terms = Some(*terms);
-                        }
-                    }
-                    JobOp::Change { .. } | JobOp::Replay { .. } | JobOp::Mend { .. } => {}
-                }
-            }
-            for (id, next_due) in &closing.next_due {
-                if let Some(shelf) = shelves.by_id.get_mut(id) {
-                    let tally = closing.books.tallies.get(id).copied();
-                    shelf.holdings.publish(tally.unwrap_or_default(), *next_due);
-                }
-            }
-        }
-        let mut queue = self.queue();
-        for (id, tally) in &closing.books.tallies {
-            queue.rooms.entry(*id).or_default().stored = tally.bounded();
-        }
-        for op in ops {
-            match op {
-                JobOp::Push { job, .. } => queue.leave_room(job),
-                JobOp::Terms { shelf, terms, .. } => {
-                    queue.rooms.entry(*shelf).or_default().terms = Some(*terms);
-                }
-                JobOp::Change { .. } | JobOp::Replay { .. } | JobOp::Mend { .. } => {}
-            }
-        }
-    }
-
-    /// Gives back the room of jobs that were not stored. What the app has stays settled in memory.
-    pub(in crate::keepers::store) fn drop_jobs(&self, ops: &[JobOp]) {
-        for job in ops.iter().filter_map(JobOp::pushed) {
-            self.queue().leave_room(job);
-            self.remember_delivered(job);
-        }
-    }
-
-    /// Keeps the keys of a job that was pushed as delivered until they can be written.
-    pub(in crate::keepers::store) fn remember_delivered(&self, job: &NewJob) {
-        if job.is_with_the_app() {
-            let (shelf, secs) = (job.shelf, job.at.as_stored_secs());
-            let mut shelves = self.shelves_mut();
-            for key in job.keys.iter() {
-                let entry = Entry { shelf, key, secs };
-                shelves
-                    .unwritten
-                    .push(entry, self.tuning.unwritten_keys_max);
-            }
         }
     }
 }
@@ -283,14 +226,12 @@ impl Queue {
     /// Begins with what an opening of the file found.
     pub(in crate::keepers::store) fn fit_rooms(
         &mut self,
-        books: &Books,
-        terms: &[(ShelfId, Option<Terms>)],
+        rooms: Vec<(ShelfId, Volume, Option<Terms>)>,
     ) {
-        for (shelf, terms) in terms {
-            let tally = books.tallies.get(shelf).copied().unwrap_or_default();
-            let room = self.rooms.entry(*shelf).or_default();
-            room.stored = tally.bounded();
-            room.terms = *terms;
+        for (shelf, stored, terms) in rooms {
+            let room = self.rooms.entry(shelf).or_default();
+            room.stored = stored;
+            room.terms = terms;
         }
     }
 
@@ -309,7 +250,8 @@ impl Queue {
         ops
     }
 
-    fn leave_room(&mut self, job: &NewJob) {
+    /// Gives back the room of a push that was answered.
+    pub(super) fn leave_room(&mut self, job: &NewJob) {
         if let (Some(bytes), Some(room)) = (job.room(), self.rooms.get_mut(&job.shelf)) {
             room.give_back(bytes);
         }

@@ -15,6 +15,7 @@ use super::jobs::{
 use super::{BOTH, NEITHER, WEEK, found, keys, settle, settle_all, small};
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::jobs::desk::Books;
+use crate::keepers::store::jobs::fresh::Heirloom;
 use crate::keepers::store::jobs::ops::{JobChore, work};
 use crate::keepers::store::jobs::tables::{CONTENTS, JOBS, TALLIES};
 use crate::keepers::store::jobs::{
@@ -88,7 +89,15 @@ fn a_job_that_was_queued_again_meanwhile_is_not_forgotten() {
     drop(store);
     edit(&place.path, |txn| {
         let place = JobChore::Forget((0, true, now.as_millis(), id.number()));
-        work(txn, &[], &[place], &Books::default(), now).unwrap();
+        work(
+            txn,
+            &[],
+            &[place],
+            &Heirloom::default(),
+            &Books::default(),
+            now,
+        )
+        .unwrap();
     });
     let store = place.open().unwrap();
     assert_eq!(all_due(&store, shelf), [id]);
@@ -126,6 +135,8 @@ fn damaged_jobs_are_passed_over_and_hold_nobody_up() {
         .map(|n| push(&store, ordered(shelf, n, 7, now)).unwrap())
         .collect();
     let headless = push(&store, job(shelf, 9, now)).unwrap();
+    // From the log into the tables.
+    store.tidy();
     drop(store);
     edit(&place.path, |txn| {
         let broken = [1u8, 9].as_slice();
