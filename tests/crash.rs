@@ -12,6 +12,9 @@
 /// A store on a disk that fails.
 #[path = "crash/bench.rs"]
 mod bench;
+/// One history of jobs, and a power cut before each of its operations.
+#[path = "crash/cuts.rs"]
+mod cuts;
 /// The disk that all of this happens on.
 #[path = "crash/disk.rs"]
 mod disk;
@@ -87,6 +90,11 @@ fn every_job_that_was_acked_survives_every_power_cut() {
         alone || (acked > 0 && changed > 0),
         "the histories were too short to tell"
     );
+}
+
+#[test]
+fn jobs_survive_a_power_cut_before_every_operation() {
+    cuts::cut_everywhere(0..3);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The simulated gateway knows of each job what was answered. After a power cut a job may be in the state
 //! that was answered last or in the one that was under way, and in no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub enum Broken {
     Wrong(u64, String),
     /// Of a subject not exactly the first job is due.
     Order(u64),
+    /// A number that was given away before.
+    Twice(JobId),
     Miscounted,
     Damaged(u64),
 }
@@ -73,7 +75,10 @@ struct Life {
     clock: Arc<TestClock>,
     rng: Rng,
     ack: Ack,
+    /// Nearly every event is delivered in time and not kept, so that most commits are records of the log.
+    is_timely: bool,
     events: BTreeMap<u64, Event>,
+    numbers: BTreeSet<JobId>,
     next: u64,
     changed: usize,
 }
@@ -93,7 +98,9 @@ pub fn live(seed: u64, disk: Disk, ack: Ack) -> Result<Lived, Broken> {
         clock: Arc::default(),
         rng: Rng::with_seed(seed),
         ack,
+        is_timely: seed % 2 == 1,
         events: BTreeMap::new(),
+        numbers: BTreeSet::new(),
         next: 0,
         changed: 0,
     };
@@ -154,7 +161,7 @@ impl Life {
                 break;
             }
             match self.rng.u8(0..10) {
-                0..8 => self.together(&store, shelf),
+                0..8 => self.together(&store, shelf)?,
                 8 => store.tidy(),
                 9.. => self
                     .clock
@@ -168,7 +175,7 @@ impl Life {
     }
 
     /// One operation, and others while its commit syncs, so that they share the next commit.
-    fn together(&mut self, store: &Embedded, shelf: ShelfId) {
+    fn together(&mut self, store: &Embedded, shelf: ShelfId) -> Result<(), Broken> {
         let (tell, told) = channel();
         let (held, reached) = channel();
         self.disk.hold_syncs(held.clone());
@@ -232,14 +239,21 @@ impl Life {
                 event.stage = stage;
                 event.perhaps.clear();
                 self.changed += usize::from(id.is_none());
+                if let Some(id) = id
+                    && !self.numbers.insert(id)
+                {
+                    return Err(Broken::Twice(id));
+                }
             }
         }
+        Ok(())
     }
 
     fn new_job(&mut self, shelf: ShelfId, n: u64) -> (NewJob, Stage) {
         let now = self.clock.now();
+        let is_plain = self.is_timely && self.rng.u8(0..50) > 0;
         let (state, stage) = match self.rng.u8(0..10) {
-            0 => (NewState::Dead { reason: Reason(1) }, Stage::Dead),
+            0 if !is_plain => (NewState::Dead { reason: Reason(1) }, Stage::Dead),
             _ => (NewState::Queued { due: now }, Stage::Queued(0)),
         };
         let body = vec![n as u8; [10, 600, 5_000][self.rng.usize(0..3)]];
@@ -248,7 +262,7 @@ impl Life {
             keys: keys(n),
             head: Bytes::from(n.to_string()),
             body: Bytes::from(body),
-            order: n.is_multiple_of(2).then_some(n / 2 % SUBJECTS),
+            order: (n.is_multiple_of(2) && !is_plain).then_some(n / 2 % SUBJECTS),
             at: now,
             state,
             attempts: Vec::new(),
@@ -270,7 +284,11 @@ impl Life {
             error: Some("reset".to_owned()),
             took: Duration::ZERO,
         };
-        let (change, stage) = match self.rng.u8(0..8) {
+        let kind = match self.is_timely && self.rng.u8(0..50) > 0 {
+            true => 4,
+            false => self.rng.u8(0..8),
+        };
+        let (change, stage) = match kind {
             0..3 => (Change::Retry { attempt, due: now }, Stage::Queued(number)),
             3..5 => (
                 Change::Delivered {
@@ -332,6 +350,7 @@ impl Life {
                     };
                 }
                 event.id = id;
+                self.numbers.extend(id);
                 event.stage = stage;
                 event.perhaps.clear();
                 let Some(job) = stored else { continue };
