@@ -6,40 +6,42 @@ use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
 
-use super::wal::REGION_BYTES;
-
 /// redb's part of a file.
 #[derive(Debug)]
-pub(super) struct Behind<B>(pub(super) Arc<B>);
+pub(super) struct Behind<B> {
+    pub(super) file: Arc<B>,
+    /// Bytes of the log's part.
+    pub(super) front: u64,
+}
 
 impl<B: StorageBackend> StorageBackend for Behind<B> {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len()?.saturating_sub(REGION_BYTES))
+        Ok(self.file.len()?.saturating_sub(self.front))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset + REGION_BYTES, out)
+        self.file.read(offset + self.front, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len + REGION_BYTES)
+        self.file.set_len(len + self.front)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset + REGION_BYTES, data)
+        self.file.write(offset + self.front, data)
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.file.close()
     }
 
     // Locks are on the file as a whole, and only have to be the same for everybody.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
+        self.file.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(
@@ -47,18 +49,18 @@ impl<B: StorageBackend> StorageBackend for Behind<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
+        self.file.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_range(start, end)
+        self.file.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
+        self.file.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.unlock_range(start, end)
+        self.file.unlock_range(start, end)
     }
 }

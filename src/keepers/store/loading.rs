@@ -50,18 +50,22 @@ pub(super) fn open(
     medium: &dyn Medium,
     cache_bytes: usize,
 ) -> Result<(Database, Wal, Loaded), OpenError> {
-    let Opened { database, file } = medium.open(&builder(cache_bytes))?;
+    let Opened {
+        database,
+        file,
+        front,
+    } = medium.open(&builder(cache_bytes))?;
     let contents = is_ours(&database)?;
     match contents {
         // The tables come before the first record.
-        Contents::Nothing if wal::was_used(file.as_ref())? => {
+        Contents::Nothing if wal::was_used(file.as_ref(), front)? => {
             return Err(OpenError::Unusable(medium::GONE.to_owned()));
         }
         Contents::Nothing => make_tables(&database, true)?,
         Contents::KeysOnly => make_tables(&database, false)?,
         Contents::All => {}
     }
-    let mut wal = Wal::open(file, epoch(&database)?)?;
+    let mut wal = Wal::open(file, front, epoch(&database)?)?;
     let loaded = Loaded {
         is_new: matches!(contents, Contents::Nothing),
         ..load(&database, &mut wal)?

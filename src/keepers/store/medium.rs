@@ -14,7 +14,7 @@ use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{BackendError, Builder, Database, StorageBackend};
 use rustix::process::{Resource, getrlimit};
@@ -22,7 +22,7 @@ use rustix::process::{Resource, getrlimit};
 use super::allocated::AllocatedFile;
 use super::halves::Behind;
 use super::open_error::OpenError;
-use super::wal::{self, REGION_BYTES};
+use super::wal;
 
 /// Opens the file, each time with a fresh handle: redb's own are dead after any fault.
 pub trait Medium: Send + Sync + 'static {
@@ -44,6 +44,8 @@ pub trait Medium: Send + Sync + 'static {
 pub struct Opened {
     pub(super) database: Database,
     pub(super) file: Arc<dyn StorageBackend>,
+    /// Bytes of the log's part.
+    pub(super) front: u64,
 }
 
 /// A file of the file system, readable by its owner only.
@@ -53,7 +55,8 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct FileMedium {
     path: PathBuf,
-    was_open: AtomicBool,
+    /// Bytes of the log's part when it was opened first; 0 before.
+    front: AtomicU64,
 }
 
 impl FileMedium {
@@ -61,14 +64,15 @@ impl FileMedium {
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
-            was_open: AtomicBool::new(false),
+            front: AtomicU64::new(0),
         }
     }
 }
 
 impl Medium for FileMedium {
     fn open(&self, builder: &Builder) -> Result<Opened, OpenError> {
-        let was_open = self.was_open.load(Ordering::Relaxed);
+        let front = self.front.load(Ordering::Relaxed);
+        let was_open = front > 0;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -76,7 +80,7 @@ impl Medium for FileMedium {
             .truncate(false)
             .mode(0o600)
             .open(&self.path)?;
-        if was_open && file.metadata()?.len() <= REGION_BYTES {
+        if was_open && file.metadata()?.len() <= front {
             let gone = "the file was emptied or replaced while it was in use";
             return Err(OpenError::Unusable(gone.to_owned()));
         }
@@ -84,7 +88,7 @@ impl Medium for FileMedium {
         if !was_open {
             sync_directory(&self.path)?;
         }
-        self.was_open.store(true, Ordering::Relaxed);
+        self.front.store(opened.front, Ordering::Relaxed);
         Ok(opened)
     }
 
@@ -111,43 +115,52 @@ impl Medium for FileMedium {
 /// Whatever keeps it from being opened.
 pub fn create(builder: &Builder, backend: impl StorageBackend) -> Result<Opened, OpenError> {
     let file = Arc::new(backend);
-    let backend = Behind(Arc::clone(&file));
     // Only under the lock: another process may be making the file this very moment.
-    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+    let front = match file.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) => {
-            let begun = begin_anew(file.as_ref(), &backend);
+            let begun = begin_anew(&file);
             // Whatever came of it: a lock that stays behind would keep the next try out.
-            backend
-                .unlock_range(Bound::Unbounded, Bound::Unbounded)
+            file.unlock_range(Bound::Unbounded, Bound::Unbounded)
                 .map_err(io::Error::from)?;
-            begun?;
+            begun?
         }
         Ok(false) => return Err(OpenError::Locked),
-        Err(BackendError::Unsupported) => begin_anew(file.as_ref(), &backend)?,
+        Err(BackendError::Unsupported) => begin_anew(&file)?,
         Err(error) => return Err(io::Error::from(error).into()),
-    }
-    let database = builder.create_with_backend(backend)?;
-    Ok(Opened { database, file })
+    };
+    let database = builder.create_with_backend(behind(&file, front))?;
+    Ok(Opened {
+        database,
+        file,
+        front,
+    })
 }
 
-/// Makes ready what is new or was never finished. A log that was written into says that the rest of the file was
-/// finished once, since its tables come before the first record: then what is missing is lost, and nothing is begun.
-fn begin_anew(file: &impl StorageBackend, backend: &impl StorageBackend) -> Result<(), OpenError> {
-    if is_bare(file)? {
+/// Makes ready what is new or was never finished, and gives back how much is the log's. A log that was written into says
+/// that the rest of the file was finished once, since its tables come before the first record: then what is missing is
+/// lost, and nothing is begun.
+fn begin_anew(file: &Arc<impl StorageBackend>) -> Result<u64, OpenError> {
+    if is_bare(file.as_ref())? {
         return Err(OpenError::Bare);
     }
-    wal::prepare(file)?;
+    let front = wal::prepare(file.as_ref())?;
+    let backend = behind(file, front);
     let is_missing = backend.len()? == 0;
-    if !is_missing && !is_unfinished(backend)? {
-        return Ok(());
+    if !is_missing && !is_unfinished(&backend)? {
+        return Ok(front);
     }
-    if wal::was_used(file)? {
+    if wal::was_used(file.as_ref(), front)? {
         return Err(OpenError::Unusable(GONE.to_owned()));
     }
-    match is_missing {
-        true => Ok(()),
-        false => Ok(backend.set_len(0)?),
+    if !is_missing {
+        backend.set_len(0)?;
     }
+    Ok(front)
+}
+
+fn behind<B>(file: &Arc<B>, front: u64) -> Behind<B> {
+    let file = Arc::clone(file);
+    Behind { file, front }
 }
 
 /// Whether redb's own magic is where ours belongs.
@@ -210,6 +223,7 @@ const UNFINISHED_MAX: u64 = 4 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keepers::store::wal::REGION_BYTES;
 
     #[test]
     fn a_file_that_is_gone_is_a_fault_and_not_a_new_store() {

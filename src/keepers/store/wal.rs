@@ -21,15 +21,22 @@ use super::jobs::logged::JobEntry;
 use super::open_error::OpenError;
 use super::record::{self, Numbered, Record};
 
-/// What of the file is the log's; the rest is redb's.
-pub(super) const REGION_BYTES: u64 = 1 << 20;
+/// What of a new file is the log's; the rest is redb's.
+///
+/// It holds some thousand events, so that of those that wait for the app a moment only few are there still when it is
+/// full. It is a bound of memory too, and of how long the transaction takes that empties it.
+pub(super) const REGION_BYTES: u64 = 2 << 20;
 
 /// Records begin at a page of their own: what is synced is never written again before it is void, so that no torn
 /// write can reach it.
 const PAGE_BYTES: u64 = 4096;
 
-/// How a store's file begins.
-const MAGIC: &[u8; 16] = b"passgate store 1";
+/// How a store's file begins, and what of it is the log's: the last is how a new one is made.
+const LAYOUTS: [(&[u8; 16], u64); 2] = [
+    (b"passgate store 1", 1 << 20),
+    (b"passgate store 2", REGION_BYTES),
+];
+const MAGIC: &[u8; 16] = LAYOUTS[1].0;
 
 /// Said of a file that has our head and not much more.
 const CUT: &str = "the file was cut: it has the head of a store, and less than every store has. \
@@ -38,6 +45,8 @@ const CUT: &str = "the file was cut: it has the head of a store, and less than e
 /// The log of an open file.
 pub(super) struct Wal {
     file: Arc<dyn StorageBackend>,
+    /// Where the log's part ends.
+    region: u64,
     epoch: u64,
     /// Where the next record goes.
     end: u64,
@@ -50,21 +59,22 @@ pub(super) struct Wal {
     is_closed: bool,
 }
 
-/// Makes the log's part of a new file, and refuses a file that is not ours or was cut within that part.
+/// Makes the log's part of a new file, and refuses a file that is not ours or was cut within that part. Gives back how
+/// much is the log's.
 ///
 /// # Errors
 /// `Foreign`, `Unusable`, and what the disk says.
-pub(super) fn prepare(file: &impl StorageBackend) -> Result<(), OpenError> {
+pub(super) fn prepare(file: &impl StorageBackend) -> Result<u64, OpenError> {
     let len = file.len()?;
     let mut head = [0; MAGIC.len()];
     if len >= MAGIC.len() as u64 {
         file.read(0, &mut head)?;
     }
-    if head == *MAGIC {
+    if let Some((_, region)) = LAYOUTS.iter().find(|(magic, _)| head == **magic) {
         // The head is written last, over a part that is there as a whole.
-        return match len < REGION_BYTES {
+        return match len < *region {
             true => Err(OpenError::Unusable(CUT.to_owned())),
-            false => Ok(()),
+            false => Ok(*region),
         };
     }
     if len > REGION_BYTES || !is_begun(file, len)? {
@@ -77,7 +87,7 @@ pub(super) fn prepare(file: &impl StorageBackend) -> Result<(), OpenError> {
     file.sync_data()?;
     file.write(0, MAGIC)?;
     file.sync_data()?;
-    Ok(())
+    Ok(REGION_BYTES)
 }
 
 /// Whether a file is one whose beginning was cut short: there is nothing yet, but for what came of the head, which is
@@ -87,12 +97,13 @@ fn is_begun(file: &impl StorageBackend, len: u64) -> io::Result<bool> {
     file.read(0, &mut bytes)?;
     let (head, rest) = bytes.split_at(bytes.len().min(MAGIC.len()));
     let is_torn = |(byte, right): (&u8, &u8)| *byte == 0 || byte == right;
-    Ok(head.iter().zip(MAGIC).all(is_torn) && rest.iter().all(|byte| *byte == 0))
+    let is_ours = |(magic, _): &(&[u8; 16], u64)| head.iter().zip(*magic).all(is_torn);
+    Ok(LAYOUTS.iter().any(is_ours) && rest.iter().all(|byte| *byte == 0))
 }
 
 /// Whether anything was ever written into the log's part of a file that has it. What was stays there, void or not.
-pub(super) fn was_used(file: &(impl StorageBackend + ?Sized)) -> io::Result<bool> {
-    let mut records = vec![0; (REGION_BYTES - PAGE_BYTES) as usize];
+pub(super) fn was_used(file: &(impl StorageBackend + ?Sized), region: u64) -> io::Result<bool> {
+    let mut records = vec![0; (region - PAGE_BYTES) as usize];
     file.read(PAGE_BYTES, &mut records)?;
     Ok(records.iter().any(|byte| *byte != 0))
 }
@@ -106,12 +117,13 @@ impl Wal {
     ///
     /// # Errors
     /// What the disk says; a record that is torn, damaged or void is none.
-    pub(super) fn open(file: Arc<dyn StorageBackend>, epoch: u64) -> io::Result<Self> {
-        let mut region = vec![0; REGION_BYTES as usize];
-        file.read(0, &mut region)?;
-        let region = Bytes::from(region);
+    pub(super) fn open(file: Arc<dyn StorageBackend>, region: u64, epoch: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; region as usize];
+        file.read(0, &mut bytes)?;
+        let bytes = Bytes::from(bytes);
         let mut wal = Self {
             file,
+            region,
             epoch,
             end: PAGE_BYTES,
             rows: Vec::new(),
@@ -121,10 +133,10 @@ impl Wal {
             is_closed: true,
         };
         let mut at = PAGE_BYTES;
-        while at < REGION_BYTES {
+        while at < region {
             let decoded = usize::try_from(at)
                 .ok()
-                .and_then(|at| record::decode(&region, at, epoch));
+                .and_then(|at| record::decode(&bytes, at, epoch));
             match decoded {
                 Some((record, len)) if wal.is_next(&record) => {
                     if at != wal.end {
@@ -192,7 +204,7 @@ impl Wal {
 
     /// Whether a record of `len` bytes can be added.
     pub(super) fn has_room(&self, len: usize) -> bool {
-        !self.is_closed && self.end + padded(len) <= REGION_BYTES
+        !self.is_closed && self.end + padded(len) <= self.region
     }
 
     /// Adds a record, which is synced when this returns `Ok`. `rows` are those it holds. After an error it is unknown

@@ -40,7 +40,7 @@ fn file() -> Arc<InMemoryBackend> {
 
 /// A log that takes records, of a file with none.
 fn begun(file: &Arc<InMemoryBackend>) -> Wal {
-    let mut wal = Wal::open(file.clone(), 6).unwrap();
+    let mut wal = Wal::open(file.clone(), REGION_BYTES, 6).unwrap();
     assert!(!has_room(&wal, &[]), "a transaction comes first");
     wal.begin();
     wal
@@ -53,11 +53,16 @@ fn what_was_added_is_read_again_in_its_order() {
     add(&mut wal, &[row(1, 2), row(2, 0)]).unwrap();
     add(&mut wal, &[row(3, 240)]).unwrap();
     add(&mut wal, &[row(9, 240), row(10, 1)]).unwrap();
-    let read = Wal::open(file.clone(), 7).unwrap();
+    let read = Wal::open(file.clone(), REGION_BYTES, 7).unwrap();
     assert_eq!(read.rows(), wal.rows());
     assert_eq!(read.rows().len(), 5);
     for epoch in [0, 6, 8] {
-        assert!(Wal::open(file.clone(), epoch).unwrap().rows().is_empty());
+        assert!(
+            Wal::open(file.clone(), REGION_BYTES, epoch)
+                .unwrap()
+                .rows()
+                .is_empty()
+        );
     }
 }
 
@@ -71,7 +76,7 @@ fn a_new_epoch_voids_the_records_of_the_old_one() {
     assert_eq!(wal.next_epoch(), 8);
     wal.begin();
     add(&mut wal, &[row(7, 1)]).unwrap();
-    let read = Wal::open(file.clone(), 8).unwrap();
+    let read = Wal::open(file.clone(), REGION_BYTES, 8).unwrap();
     assert_eq!(read.rows(), [row(7, 1)], "what lies behind it is of before");
 }
 
@@ -87,7 +92,7 @@ fn a_torn_record_before_void_ones_is_no_damage() {
     add(&mut wal, &[row(5, 1)]).unwrap();
     add(&mut wal, &[row(6, 1)]).unwrap();
     file.write(2 * PAGE_BYTES, &[0; 3]).unwrap();
-    let read = Wal::open(file.clone(), 8).unwrap();
+    let read = Wal::open(file.clone(), REGION_BYTES, 8).unwrap();
     assert_eq!((read.rows(), read.damaged()), (&[row(5, 1)][..], 0));
 }
 
@@ -101,7 +106,7 @@ fn a_record_that_stands_twice_is_read_once() {
     let mut page = vec![0; PAGE_BYTES as usize];
     file.read(PAGE_BYTES, &mut page).unwrap();
     file.write(2 * PAGE_BYTES, &page).unwrap();
-    let read = Wal::open(file.clone(), 7).unwrap();
+    let read = Wal::open(file.clone(), REGION_BYTES, 7).unwrap();
     assert_eq!(
         (read.rows(), read.damaged()),
         (&[row(0, 2), row(2, 2)][..], 1)
@@ -119,7 +124,10 @@ fn it_is_full_at_the_end_of_its_part() {
     }
     assert_eq!(added, REGION_BYTES / PAGE_BYTES - 1);
     assert_eq!(file.len().unwrap(), REGION_BYTES);
-    assert_eq!(Wal::open(file, 7).unwrap().rows().len() as u64, added);
+    assert_eq!(
+        Wal::open(file, REGION_BYTES, 7).unwrap().rows().len() as u64,
+        added
+    );
     wal.begin();
     assert!(has_room(&wal, &[row(0, 2)]));
 }
@@ -147,6 +155,7 @@ fn a_beginning_that_was_cut_short_is_begun_again_and_a_stranger_is_left_alone() 
         &b"passgate"[..],
         b"passgate st\0\0\0\0\0",
         b"\0\0\0\0\0\0\0\0 store 1",
+        b"\0\0\0\0\0\0\0\0 store 2",
     ] {
         let file = InMemoryBackend::new();
         file.set_len(REGION_BYTES).unwrap();
@@ -157,7 +166,7 @@ fn a_beginning_that_was_cut_short_is_begun_again_and_a_stranger_is_left_alone() 
         assert_eq!(head, *MAGIC);
     }
     for (len, bytes) in [
-        (16, &b"passgate store 2"[..]),
+        (16, &b"passgate store 3"[..]),
         (5, b"hello"),
         (REGION_BYTES + 1, b""),
         (9000, b"redb"),
@@ -222,7 +231,7 @@ proptest! {
         file.read(from + at as u64, &mut were).unwrap();
         let bytes = bytes.get(..changed).unwrap();
         file.write(from + at as u64, bytes).unwrap();
-        let read = Wal::open(file.clone(), 7).unwrap();
+        let read = Wal::open(file.clone(), REGION_BYTES, 7).unwrap();
         let is_whole = were == bytes;
         let left: Vec<_> = wal.rows().iter().filter(|row| is_whole || !hit.contains(row)).cloned().collect();
         prop_assert_eq!(read.rows(), left);
