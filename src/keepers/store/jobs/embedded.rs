@@ -70,12 +70,13 @@ impl Queue for Embedded {
             (fresh, shelves.fresh.ended(), stored)
         })?;
         // Where all that is queued is in the log, as it is while the app keeps up, no table is read.
-        if stored.is_none_or(|first| until.is_some_and(|until| until < first)) {
+        let stored = stored.filter(|first| until.is_none_or(|until| *first <= until));
+        let Some(first) = stored else {
             return Ok(fresh);
-        }
-        let read = self
-            .vault
-            .reading(|database| reading::due(database, shelf, until, after, limit, &ended))?;
+        };
+        let read = self.vault.reading(|database| {
+            reading::due(database, shelf, until, after, limit, first, &ended)
+        })?;
         for due in read.broken {
             self.vault.count_damaged(1);
             self.vault.submit(JobOp::Mend { shelf, due });

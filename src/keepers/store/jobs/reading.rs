@@ -67,20 +67,22 @@ pub(super) fn next_due(
     Ok(None)
 }
 
-/// The places of a shelf up to `until`, after a place, as many as asked for, without jobs that have `ended`.
+/// The places of a shelf up to `until`, after a place, as many as asked for, without jobs that have `ended`, and so none
+/// before `first`.
 pub(super) fn due(
     database: &Database,
     shelf: ShelfId,
     until: Option<Timestamp>,
     after: Option<Due>,
     limit: usize,
+    first: Timestamp,
     ended: &BTreeSet<JobId>,
 ) -> Result<DueRead, redb::Error> {
     let txn = database.begin_read()?;
     let (places, jobs) = (txn.open_table(DUE)?, txn.open_table(JOBS)?);
     let from = match after {
-        None => Bound::Included((shelf.0, i64::MIN, 0)),
-        Some(Due { at, id }) => Bound::Excluded((shelf.0, at.as_millis(), id.0)),
+        Some(Due { at, id }) if at >= first => Bound::Excluded((shelf.0, at.as_millis(), id.0)),
+        Some(_) | None => Bound::Included((shelf.0, first.as_millis(), 0)),
     };
     let until = until.map_or(i64::MAX, Timestamp::as_millis);
     let mut read = DueRead {
