@@ -8,7 +8,7 @@
 use redb::{TableDefinition, WriteTransaction};
 
 /// A shelf, a moment in milliseconds, a job.
-pub(super) type DueKey = (u32, i64, u64);
+pub(in crate::keepers::store) type DueKey = (u32, i64, u64);
 /// A shelf, whether dead, the moment it ended in milliseconds, a job.
 pub(super) type EndedKey = (u32, bool, i64, u64);
 /// A shelf, the hash of a subject, a job.
@@ -42,7 +42,8 @@ pub(in crate::keepers::store) const BODIES: TableDefinition<'static, u64, &[u8]>
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u8), &[u8]> =
     TableDefinition::new("attempts");
 /// Queued jobs that do not wait for another of their subject.
-pub(super) const DUE: TableDefinition<'static, DueKey, ()> = TableDefinition::new("due");
+pub(in crate::keepers::store) const DUE: TableDefinition<'static, DueKey, ()> =
+    TableDefinition::new("due");
 /// Delivered jobs and dead letters, the first to be forgotten first.
 pub(super) const ENDED: TableDefinition<'static, EndedKey, ()> = TableDefinition::new("ended");
 /// Queued jobs of ordered subjects, the one that is due first.

@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-fn database(path: &Path) -> redb::Database {
+pub(super) fn database(path: &Path) -> redb::Database {
     let medium = FileMedium::new(path.to_owned());
     medium.open(&redb::Builder::new()).unwrap().database
 }

@@ -16,6 +16,8 @@ mod contract;
 mod damage;
 /// What only a store in a file does: reopening, bounds, locks.
 mod file;
+/// Jobs that are in the log alone.
+mod fresh;
 /// What the tests of the queue share.
 mod jobs;
 /// Random histories against the plainest model.

@@ -217,10 +217,13 @@ fn space_is_used_again_after_a_backlog() {
             ..job(shelf, round * 1_000 + n, now)
         };
         let ids = push_all(&store, (0..1_000).map(large));
+        // A transaction, which takes over what the log holds.
+        store.shelf(&format!("pushed {round}"), WEEK).unwrap();
         change_all(
             &store,
             ids.into_iter().map(|id| (id, delivered(1, now, false))),
         );
+        store.shelf(&format!("gone {round}"), WEEK).unwrap();
         sizes.push(std::fs::metadata(&place.path).unwrap().len());
     }
     assert_eq!(sizes[1], sizes[0]);
