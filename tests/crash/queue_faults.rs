@@ -1,5 +1,6 @@
 //! Jobs on disks that fail, fill up or panic while the power stays on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -139,6 +140,85 @@ fn jobs_endure_errors_full_disks_and_panics() {
                 for how in [How::Error, How::Full, How::Panic] {
                     if how != How::Panic || matches!(kind, Kind::Write | Kind::Sync) {
                         endure(Fault {
+                            kind,
+                            after,
+                            for_ever,
+                            how,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The log's jobs are to be taken over, and the tables cannot be written for a while.
+fn take_over(fault: Fault) {
+    let context = format!("{fault:?}");
+    let bench = Bench::on(Disk::default(), tuning());
+    let plain = |n| NewJob {
+        order: None,
+        ..bench.job(n)
+    };
+    let mut stored: Vec<JobId> = (0..30).map(|n| bench.push(plain(n)).unwrap()).collect();
+    let mut delivered: Vec<JobId> = stored.drain(..10).collect();
+    for id in &delivered {
+        bench.deliver(*id).unwrap();
+    }
+    bench.clock.advance(Duration::from_secs(60));
+    bench.disk.fail(fault);
+    // The last handle of a database that panicked may panic once more; the housekeeping thread lives with that.
+    let _ = catch_unwind(AssertUnwindSafe(|| bench.store.tidy()));
+    // The worker and the provider go on, and are refused or served.
+    let offered = bench.deliver(stored[0]);
+    let pushed = bench.push(plain(30));
+    bench.disk.heal();
+    bench.until_ready();
+    let first = stored.remove(0);
+    let settled = match offered {
+        Ok(changed) => changed,
+        Err(_) => bench.deliver(first).unwrap(),
+    };
+    assert!(
+        matches!(settled, Changed::Done { .. } | Changed::Gone),
+        "{settled:?} {context}"
+    );
+    delivered.push(first);
+    match (pushed, bench.store.find(None, keys(30).content).unwrap()) {
+        (Ok(id), found) => {
+            assert_eq!(found, Some(id), "{context}");
+            stored.push(id);
+        }
+        (Err(_), Some(id)) => stored.push(id),
+        (Err(_), None) => stored.push(bench.push(plain(30)).unwrap()),
+    }
+    let judge = |bench: &Bench| {
+        assert!((0..=30).all(|n| bench.known(n)), "{context}");
+        let due = bench.store.due(bench.shelf, None, None, 99).unwrap();
+        let due: Vec<_> = due.into_iter().map(|due| due.id).collect();
+        assert_eq!(due, stored, "{context}");
+        let there = bench.store.load(&stored, true).unwrap();
+        assert!(there.iter().all(Option::is_some), "{context}");
+        let gone = bench.store.load(&delivered, true).unwrap();
+        assert!(gone.iter().all(Option::is_none), "{context}");
+        let held = bench.store.counts().remove(0);
+        assert_eq!(held.queued.jobs as usize, stored.len(), "{context}");
+    };
+    judge(&bench);
+    bench.disk.cut();
+    drop(bench.store);
+    bench.disk.restart(&mut Rng::with_seed(0));
+    judge(&Bench::on(bench.disk, tuning()));
+}
+
+#[test]
+fn jobs_of_the_log_endure_a_disk_that_does_not_take_them_over() {
+    for kind in [Kind::Write, Kind::Length, Kind::Sync, Kind::Read] {
+        for after in 0..8 {
+            for for_ever in [false, true] {
+                for how in [How::Error, How::Full, How::Panic] {
+                    if how != How::Panic || matches!(kind, Kind::Write | Kind::Sync) {
+                        take_over(Fault {
                             kind,
                             after,
                             for_ever,

@@ -5,9 +5,9 @@
 //! knows heads and bodies only as bytes: leases, schedules and breakers are the layer above.
 //!
 //! # Why
-//! Nothing in memory grows with the number of jobs: what waits for a long time waits on disk. So whatever
-//! lists jobs reads the disk, blocks, and is bounded by its caller; what only adds or changes queues for the
-//! writer and is answered by a callback.
+//! Nothing in memory grows with the number of jobs: what waits for a long time waits on disk, and what was pushed a
+//! moment ago is bounded by the log it is in. So whatever lists jobs reads the disk, blocks, and is bounded by its
+//! caller; what only adds or changes queues for the writer and is answered by a callback.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -19,21 +19,20 @@ use crate::words::identity::{Key, Keys};
 use crate::words::time::Timestamp;
 
 pub(super) mod carried;
+mod codec;
 pub(super) mod desk;
+mod embedded;
+mod find;
 pub(super) mod fresh;
 pub(super) mod logged;
+pub(super) mod memory;
 pub(super) mod opening;
 pub(super) mod ops;
+mod publishing;
+mod reading;
 pub(super) mod sweep;
 pub(super) mod tables;
 pub(super) mod tally;
-
-mod codec;
-mod embedded;
-mod find;
-pub(super) mod memory;
-mod publishing;
-mod reading;
 
 /// What keeps events until the app has them, and afterwards for as long as somebody may ask.
 pub trait Queue: Send + Sync + 'static {

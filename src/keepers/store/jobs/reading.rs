@@ -214,16 +214,21 @@ pub(super) fn show(
 ) -> Result<(Option<u64>, ControlFlow<()>), redb::Error> {
     let txn = database.begin_read()?;
     let (jobs, contents) = (txn.open_table(JOBS)?, txn.open_table(CONTENTS)?);
-    for (taken, entry) in jobs.range(..=from)?.rev().enumerate() {
+    let mut taken = 0;
+    for entry in jobs.range(..=from)?.rev() {
         let (id, row) = entry?;
         let id = id.value();
+        if ended.contains(&JobId(id)) {
+            continue;
+        }
         if taken == rows_max {
             return Ok((Some(id), ControlFlow::Continue(())));
         }
+        taken += 1;
         let Some(info) = decode_job(JobId(id), row.value()) else {
             continue;
         };
-        if !selection.takes(&info) || ended.contains(&info.id) {
+        if !selection.takes(&info) {
             continue;
         }
         let content = contents.get(id)?;

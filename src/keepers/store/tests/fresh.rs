@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
+use super::contract::{Whole, each_store};
 use super::file::{Place, database, edit};
 use super::jobs::{
     DAY, all_due, attempt, change, change_all, delivered, job, load, push, push_all, retry,
 };
 use super::{BOTH, NEITHER, WEEK, found, keys, settle};
-use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::jobs::tables::{BODIES, CONTENTS, DUE, JOBS};
 use crate::keepers::store::jobs::{Change, Changed, Due, JobId, NewJob, Queue, Selection, Terms};
 use crate::keepers::store::tables::META;
 use crate::keepers::store::{ShelfId, Store, StoreError};
-use crate::words::time::Clock;
+use crate::words::time::{Clock, Timestamp};
 
 const PAGE: usize = 4096;
 const DONE: Result<Changed, StoreError> = Ok(Changed::Done { next: None });
@@ -38,18 +38,18 @@ fn rows(place: &Place) -> [u64; 4] {
 }
 
 /// A transaction, which takes over what the log holds.
-fn transact(store: &Embedded, name: &str) {
+fn transact(store: &dyn Whole, name: &str) {
     store.shelf(name, WEEK).unwrap();
 }
 
-fn large(shelf: ShelfId, n: u64, place: &Place) -> NewJob {
+fn large(shelf: ShelfId, n: u64, at: Timestamp) -> NewJob {
     NewJob {
         body: vec![n as u8; 3_000].into(),
-        ..job(shelf, n, place.clock.now())
+        ..job(shelf, n, at)
     }
 }
 
-fn walked(store: &Embedded) -> Vec<JobId> {
+fn walked(store: &dyn Whole) -> Vec<JobId> {
     let mut ids = Vec::new();
     let end = store.walk(None, Selection::ALL, 10_000, &mut |view| {
         ids.push(view.info.id);
@@ -61,8 +61,8 @@ fn walked(store: &Embedded) -> Vec<JobId> {
 
 /// That of these events, whose job has the number beside it, those `left` are all there is.
 #[track_caller]
-fn holds(store: &Embedded, shelf: ShelfId, jobs: &[(u64, JobId)], left: &[u64]) {
-    let now = crate::words::time::Timestamp::from_secs(1_800_000_000);
+fn holds(store: &dyn Whole, shelf: ShelfId, jobs: &[(u64, JobId)], left: &[u64]) {
+    let now = Timestamp::from_secs(1_800_000_000);
     let there: Vec<JobId> = {
         let left = jobs.iter().filter(|(n, _)| left.contains(n));
         left.map(|(_, id)| *id).collect()
@@ -90,12 +90,12 @@ fn what_is_delivered_in_time_is_in_no_table() {
     let place = Place::new();
     let store = place.open().unwrap();
     let shelf = store.shelf("a", WEEK).unwrap();
-    let ids = push_all(&store, (0..20).map(|n| large(shelf, n, &place)));
+    let now = place.clock.now();
+    let ids = push_all(&store, (0..20).map(|n| large(shelf, n, now)));
     let jobs: Vec<_> = (0..20).zip(ids.clone()).collect();
     holds(&store, shelf, &jobs, &(0..20).collect::<Vec<_>>());
     let stored = load(&store, ids[7]).unwrap();
     assert_eq!(stored.body, Some(vec![7; 3_000].into()));
-    let now = place.clock.now();
     change_all(
         &store,
         ids[..19].iter().map(|id| (*id, delivered(1, now, false))),
@@ -116,7 +116,7 @@ fn a_job_of_the_tables_ends_in_the_log() {
     let store = place.open().unwrap();
     let shelf = store.shelf("a", WEEK).unwrap();
     let now = place.clock.now();
-    let ids = push_all(&store, (0..4).map(|n| large(shelf, n, &place)));
+    let ids = push_all(&store, (0..4).map(|n| large(shelf, n, now)));
     let jobs: Vec<_> = (0..4).zip(ids.clone()).collect();
     transact(&store, "b");
     holds(&store, shelf, &jobs, &[0, 1, 2, 3]);
@@ -172,6 +172,8 @@ fn a_number_is_not_given_away_again_that_was_in_the_log_alone() {
     let mut newest = None;
     for round in 0..6 {
         let store = place.open().unwrap();
+        // So that they go to the log, which is closed after an opening.
+        transact(&store, &format!("begun {round}"));
         let ids = push_all(&store, (0..5).map(|n| job(shelf, round * 5 + n, now)));
         assert!(ids.iter().all(|id| Some(*id) > newest), "round {round}");
         newest = ids.last().copied();
@@ -217,125 +219,125 @@ fn the_bounds_of_a_shelf_count_what_is_in_the_log() {
 /// Copies of delivered jobs lie in the tables, so what makes them go must be a transaction.
 #[test]
 fn copies_make_room_for_what_would_fit_the_log() {
-    let place = Place::new();
-    let store = place.open().unwrap();
-    let shelf = store.shelf("a", WEEK).unwrap();
-    let now = place.clock.now();
-    let terms = Terms {
-        max_events: 3,
-        ..DAY
-    };
-    store.hold(shelf, terms).unwrap();
-    let copies = push_all(&store, (0..2).map(|n| job(shelf, n, now)));
-    change_all(
-        &store,
-        copies.iter().map(|id| (*id, delivered(1, now, true))),
-    );
-    push(&store, job(shelf, 2, now)).unwrap();
-    let are_there = || {
-        copies
-            .iter()
-            .map(|id| load(&store, *id).is_some())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(are_there(), [true, true]);
-    push(&store, job(shelf, 3, now)).unwrap();
-    assert_eq!(are_there(), [false, true]);
-    push(&store, job(shelf, 4, now)).unwrap();
-    assert_eq!(are_there(), [false, false]);
+    each_store(|store, clock| {
+        let shelf = store.shelf("a", WEEK).unwrap();
+        let now = clock.now();
+        let terms = Terms {
+            max_events: 3,
+            ..DAY
+        };
+        store.hold(shelf, terms).unwrap();
+        let copies = push_all(store, (0..2).map(|n| job(shelf, n, now)));
+        change_all(
+            store,
+            copies.iter().map(|id| (*id, delivered(1, now, true))),
+        );
+        push(store, job(shelf, 2, now)).unwrap();
+        let are_there = || {
+            copies
+                .iter()
+                .map(|id| load(store, *id).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(are_there(), [true, true]);
+        push(store, job(shelf, 3, now)).unwrap();
+        assert_eq!(are_there(), [false, true]);
+        push(store, job(shelf, 4, now)).unwrap();
+        assert_eq!(are_there(), [false, false]);
+    });
 }
 
 #[test]
 fn a_job_of_the_log_is_changed_like_any_other() {
-    let place = Place::new();
-    let store = place.open().unwrap();
-    let shelf = store.shelf("a", WEEK).unwrap();
-    store.hold(shelf, DAY).unwrap();
-    let now = place.clock.now();
-    let ids = push_all(&store, (0..3).map(|n| large(shelf, n, &place)));
-    let tried = NewJob {
-        attempts: vec![attempt(1, now)],
-        ..large(shelf, 3, &place)
-    };
-    let tried = push(&store, tried).unwrap();
-    assert_eq!(store.attempts(tried), Ok(vec![attempt(1, now)]));
-    assert_eq!(load(&store, tried).unwrap().info.attempts, 1);
-    assert_eq!(change(&store, tried, delivered(1, now, false)), STALE);
-    assert_eq!(change(&store, ids[0], delivered(2, now, false)), STALE);
-    let later = now.after(Duration::from_secs(60));
-    assert_eq!(change(&store, ids[1], retry(1, now, later)), DONE);
-    assert_eq!(store.attempts(tried).unwrap().len(), 1, "it was taken over");
-    assert_eq!(change(&store, tried, retry(2, now, now)), DONE);
-    assert_eq!(store.attempts(tried).unwrap().len(), 2);
-    assert_eq!(all_due(&store, shelf), [ids[0], ids[2], tried, ids[1]]);
-    assert_eq!(change(&store, ids[2], delivered(1, now, true)), DONE);
-    assert_eq!(change(&store, ids[2], Change::Requeue { due: now }), DONE);
-    assert_eq!(change(&store, ids[2], delivered(2, now, false)), DONE);
-    assert_eq!(change(&store, ids[1], delivered(2, now, false)), DONE);
-    assert_eq!(all_due(&store, shelf), [ids[0], tried]);
+    each_store(|store, clock| {
+        let shelf = store.shelf("a", WEEK).unwrap();
+        store.hold(shelf, DAY).unwrap();
+        let now = clock.now();
+        let ids = push_all(store, (0..3).map(|n| large(shelf, n, now)));
+        let tried = NewJob {
+            attempts: vec![attempt(1, now)],
+            ..large(shelf, 3, now)
+        };
+        let tried = push(store, tried).unwrap();
+        assert_eq!(store.attempts(tried), Ok(vec![attempt(1, now)]));
+        assert_eq!(load(store, tried).unwrap().info.attempts, 1);
+        assert_eq!(change(store, tried, delivered(1, now, false)), STALE);
+        assert_eq!(change(store, ids[0], delivered(2, now, false)), STALE);
+        let later = now.after(Duration::from_secs(60));
+        assert_eq!(change(store, ids[1], retry(1, now, later)), DONE);
+        assert_eq!(store.attempts(tried).unwrap().len(), 1, "it was taken over");
+        assert_eq!(change(store, tried, retry(2, now, now)), DONE);
+        assert_eq!(store.attempts(tried).unwrap().len(), 2);
+        assert_eq!(all_due(store, shelf), [ids[0], ids[2], tried, ids[1]]);
+        assert_eq!(change(store, ids[2], delivered(1, now, true)), DONE);
+        assert_eq!(change(store, ids[2], Change::Requeue { due: now }), DONE);
+        assert_eq!(change(store, ids[2], delivered(2, now, false)), DONE);
+        assert_eq!(change(store, ids[1], delivered(2, now, false)), DONE);
+        assert_eq!(all_due(store, shelf), [ids[0], tried]);
+    });
 }
 
 #[test]
 fn jobs_of_the_log_and_of_the_tables_are_due_in_one_order() {
-    let place = Place::new();
-    let store = place.open().unwrap();
-    let shelf = store.shelf("a", WEEK).unwrap();
-    let now = place.clock.now();
-    let at = |secs| now.after(Duration::from_secs(secs));
-    let due = |n: u64, secs| NewJob {
-        state: crate::keepers::store::jobs::NewState::Queued { due: at(secs) },
-        ..job(shelf, n, now)
-    };
-    let stored =
-        [(1, 5), (2, 1), (3, 5), (4, 9)].map(|(n, secs)| push(&store, due(n, secs)).unwrap());
-    transact(&store, "b");
-    let fresh = [(5, 5), (6, 0), (7, 7)].map(|(n, secs)| push(&store, due(n, secs)).unwrap());
-    let place_of = |secs, id| Due { at: at(secs), id };
-    let all = [
-        place_of(0, fresh[1]),
-        place_of(1, stored[1]),
-        place_of(5, stored[0]),
-        place_of(5, stored[2]),
-        place_of(5, fresh[0]),
-        place_of(7, fresh[2]),
-        place_of(9, stored[3]),
-    ];
-    for from in 0..all.len() {
-        let after = from.checked_sub(1).map(|last| all[last]);
-        for limit in 0..=all.len() {
-            let upto = all.len().min(from + limit);
+    each_store(|store, clock| {
+        let shelf = store.shelf("a", WEEK).unwrap();
+        let now = clock.now();
+        let at = |secs| now.after(Duration::from_secs(secs));
+        let due = |n: u64, secs| NewJob {
+            state: crate::keepers::store::jobs::NewState::Queued { due: at(secs) },
+            ..job(shelf, n, now)
+        };
+        let stored =
+            [(1, 5), (2, 1), (3, 5), (4, 9)].map(|(n, secs)| push(store, due(n, secs)).unwrap());
+        transact(store, "b");
+        let fresh = [(5, 5), (6, 0), (7, 7)].map(|(n, secs)| push(store, due(n, secs)).unwrap());
+        let place_of = |secs, id| Due { at: at(secs), id };
+        let all = [
+            place_of(0, fresh[1]),
+            place_of(1, stored[1]),
+            place_of(5, stored[0]),
+            place_of(5, stored[2]),
+            place_of(5, fresh[0]),
+            place_of(7, fresh[2]),
+            place_of(9, stored[3]),
+        ];
+        for from in 0..all.len() {
+            let after = from.checked_sub(1).map(|last| all[last]);
+            for limit in 0..=all.len() {
+                let upto = all.len().min(from + limit);
+                assert_eq!(
+                    store.due(shelf, None, after, limit),
+                    Ok(all[from..upto].to_vec())
+                );
+            }
+            let until = all[from..].iter().filter(|due| due.at <= at(5)).copied();
             assert_eq!(
-                store.due(shelf, None, after, limit),
-                Ok(all[from..upto].to_vec())
+                store.due(shelf, Some(at(5)), after, 99),
+                Ok(until.collect())
             );
         }
-        let until = all[from..].iter().filter(|due| due.at <= at(5)).copied();
-        assert_eq!(
-            store.due(shelf, Some(at(5)), after, 99),
-            Ok(until.collect())
-        );
-    }
-    for (ends, first) in [
-        (all[0], 1),
-        (all[1], 5),
-        (all[3], 5),
-        (all[2], 5),
-        (all[4], 7),
-    ] {
-        assert_eq!(change(&store, ends.id, delivered(1, now, false)), DONE);
-        assert_eq!(store.next_due(shelf), Some(at(first)));
-    }
-    assert_eq!(all_due(&store, shelf), [fresh[2], stored[3]]);
-    let page = |from, scan_max| {
-        let mut seen = Vec::new();
-        let next = store.walk(from, Selection::ALL, scan_max, &mut |view| {
-            seen.push(view.info.id);
-            ControlFlow::Continue(())
-        });
-        (seen, next.unwrap())
-    };
-    assert_eq!(page(None, 1), (vec![fresh[2]], Some(stored[3])));
-    assert_eq!(page(Some(stored[3]), 1), (vec![stored[3]], Some(stored[2])));
+        for (ends, first) in [
+            (all[0], 1),
+            (all[1], 5),
+            (all[3], 5),
+            (all[2], 5),
+            (all[4], 7),
+        ] {
+            assert_eq!(change(store, ends.id, delivered(1, now, false)), DONE);
+            assert_eq!(store.next_due(shelf), Some(at(first)));
+        }
+        assert_eq!(all_due(store, shelf), [fresh[2], stored[3]]);
+        let page = |from, scan_max| {
+            let mut seen = Vec::new();
+            let next = store.walk(from, Selection::ALL, scan_max, &mut |view| {
+                seen.push(view.info.id);
+                ControlFlow::Continue(())
+            });
+            (seen, next.unwrap())
+        };
+        assert_eq!(page(None, 1), (vec![fresh[2]], Some(stored[3])));
+        assert_eq!(page(Some(stored[3]), 1), (vec![stored[3]], None));
+    });
 }
 
 #[test]
@@ -499,14 +501,18 @@ fn a_file_of_an_earlier_format_is_carried_over() {
     drop(store);
     assert_eq!(format(), [1, 1, 0, 0, 0], "nothing was written yet");
     let store = place.open().unwrap();
+    let of_the_log = push(&store, job(shelf, 400, now)).unwrap();
+    change(&store, of_the_log, delivered(1, now, false)).unwrap();
+    drop(store);
+    assert_eq!(format(), [1, 2, 0, 0, 0], "before the log tells of a job");
+    let store = place.open().unwrap();
     for n in 3..400 {
-        let id = push(&store, large(shelf, n, &place)).unwrap();
+        let id = push(&store, large(shelf, n, now)).unwrap();
         if n < 398 {
             change(&store, id, delivered(1, now, false)).unwrap();
         }
     }
     drop(store);
-    assert_eq!(format(), [1, 2, 0, 0, 0]);
     let bytes = fs::read(&place.path).unwrap();
     assert_eq!(
         &bytes[1 << 20..][..4],

@@ -37,6 +37,8 @@ enum Step {
         secs: u64,
     },
     Advance(u64),
+    /// What the log holds goes into the tables.
+    TakeOver(u8),
     Tidy,
     Reopen,
 }
@@ -49,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (any::<prop::sample::Index>(), 0..6u8, prop::bool::weighted(0.1), 0..50u64)
             .prop_map(|(pick, kind, late, secs)| Step::Change { pick, kind, late, secs }),
         2 => (1..20_000u64).prop_map(Step::Advance),
+        1 => any::<u8>().prop_map(Step::TakeOver),
         2 => Just(Step::Tidy),
         1 => Just(Step::Reopen),
     ]
@@ -130,7 +133,9 @@ proptest! {
                         2 => NewState::Queued { due: now.after(Duration::from_secs(30)) },
                         _ => NewState::Queued { due: now },
                     };
+                    let is_tried = matches!(state, NewState::Queued { .. }) && n.is_multiple_of(5);
                     let new = NewJob {
+                        attempts: is_tried.then(|| attempt(1, now)).into_iter().collect(),
                         order: order.filter(|_| matches!(state, NewState::Queued { .. })),
                         state,
                         body: vec![7; body].into(),
@@ -157,6 +162,12 @@ proptest! {
                 }
                 Step::Change { .. } => {}
                 Step::Advance(ms) => clock.advance(Duration::from_millis(ms)),
+                // Set anew for its keys alone: a transaction, whatever it is for.
+                Step::TakeOver(secs) => {
+                    let remember = KEEP.remember + Duration::from_secs(secs.into());
+                    store.shelf("other", Keep { remember, ..KEEP }).unwrap();
+                    model.shelf("other", Keep { remember, ..KEEP }).unwrap();
+                }
                 Step::Tidy => store.tidy(),
                 Step::Reopen => {
                     store.close();
