@@ -11,6 +11,7 @@ use std::sync::mpsc::SyncSender;
 use redb::Database;
 
 use super::codec::{JournalRow, ShelfRow, encode_format};
+use super::epoch::Epoch;
 use super::jobs::carried::Carried;
 use super::jobs::desk::Books;
 use super::jobs::fresh::Heirloom;
@@ -167,8 +168,9 @@ impl Session {
             return Ok(worked);
         }
         let heirloom = vault.shelves().fresh.heirloom();
-        let worked = self.transact(rows, batch, &heirloom, vault)?;
-        self.wal.begin();
+        let epoch = self.wal.epoch().next()?;
+        let worked = self.transact(rows, batch, &heirloom, &epoch, vault)?;
+        self.wal.begin(epoch);
         if let Outcome::Closed(closing) = &worked.outcome {
             self.books.clone_from(&closing.books);
         }
@@ -217,6 +219,7 @@ impl Session {
         rows: &Rows,
         batch: &Batch,
         heirloom: &Heirloom,
+        epoch: &Epoch,
         vault: &Vault,
     ) -> Result<Worked, redb::Error> {
         let care = self.care(batch, heirloom, &vault.tuning);
@@ -225,8 +228,7 @@ impl Session {
         txn.set_quick_repair(care.quick_repair);
         {
             let mut meta = txn.open_table(META)?;
-            let epoch = self.wal.next_epoch().to_le_bytes();
-            meta.insert(EPOCH, epoch.as_slice())?;
+            meta.insert(EPOCH, epoch.encode().as_slice())?;
             // Only now: what this version writes into the log no earlier one may take for its own.
             meta.insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
         }

@@ -10,6 +10,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
 
 use super::ShelfId;
 use super::codec::{JournalRow, Manifest, ShelfRow, decode_format, encode_format};
+use super::epoch::Epoch;
 use super::jobs::desk::Books;
 use super::jobs::fresh::Fresh;
 use super::jobs::{opening, tables};
@@ -123,11 +124,11 @@ fn make_tables(database: &Database, all: bool) -> Result<(), redb::Error> {
 }
 
 /// The epoch of the log whose records are in no table yet.
-fn epoch(database: &Database) -> Result<u64, redb::Error> {
+fn epoch(database: &Database) -> Result<Epoch, redb::Error> {
     let meta = database.begin_read()?.open_table(META)?;
     let row = meta.get(EPOCH)?;
-    let epoch = row.and_then(|row| row.value().try_into().ok());
-    Ok(epoch.map_or(0, u64::from_le_bytes))
+    let epoch = row.and_then(|row| Epoch::decode(row.value()));
+    Ok(epoch.unwrap_or_default())
 }
 
 fn load(database: &Database, wal: &mut Wal) -> Result<Loaded, redb::Error> {

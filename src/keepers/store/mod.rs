@@ -27,6 +27,7 @@ mod allocated;
 mod clock_guard;
 mod codec;
 mod commit;
+mod epoch;
 mod filter;
 mod halves;
 mod journal;

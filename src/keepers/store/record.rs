@@ -4,9 +4,9 @@
 //! of it, so that a record is there as a whole or not at all. Nothing here does I/O.
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::codec::JournalRow;
+use super::epoch::{CHECK_BYTES, Epoch};
 use super::jobs::logged::{self, JobEntry};
 use super::jobs::{JobId, JobInfo, NewJob};
 
@@ -21,19 +21,19 @@ pub(super) struct Record {
 }
 
 /// A record that is being put together.
-pub(super) struct Draft {
+pub(super) struct Draft<'a> {
     bytes: Vec<u8>,
-    epoch: u64,
+    epoch: &'a Epoch,
     first: u64,
     entries: u32,
 }
 
 // === impl Draft ===
 
-impl Draft {
+impl<'a> Draft<'a> {
     /// A record of `epoch` with room for `len` bytes. `first` is the number of its first row, or, where it has none,
     /// the number that the next row will have.
-    pub(super) fn new(epoch: u64, first: u64, len: usize) -> Self {
+    pub(super) fn new(epoch: &'a Epoch, first: u64, len: usize) -> Self {
         let mut bytes = Vec::with_capacity(len);
         bytes.resize(HEAD_BYTES, 0);
         Self {
@@ -75,7 +75,7 @@ impl Draft {
         let body = (self.bytes.len() - HEAD_BYTES) as u32;
         let head = [
             &body.to_le_bytes()[..],
-            &self.epoch.to_le_bytes(),
+            &self.epoch.number().to_le_bytes(),
             &self.first.to_le_bytes(),
             &self.entries.to_le_bytes(),
         ]
@@ -83,7 +83,7 @@ impl Draft {
         if let Some(place) = self.bytes.get_mut(CHECK_BYTES..HEAD_BYTES) {
             place.copy_from_slice(&head);
         }
-        let check = check(&self.bytes);
+        let check = self.epoch.check(checked(&self.bytes));
         if let Some(place) = self.bytes.first_chunk_mut() {
             *place = check;
         }
@@ -99,7 +99,7 @@ pub(super) fn len(rows: &[Numbered], jobs: usize, jobs_bytes: usize) -> usize {
 
 /// The record that begins at `at`, and its length, if it is whole and of `epoch`. What it says of jobs shares the
 /// memory of `bytes`.
-pub(super) fn decode(bytes: &Bytes, at: usize, epoch: u64) -> Option<(Record, usize)> {
+pub(super) fn decode(bytes: &Bytes, at: usize, epoch: &Epoch) -> Option<(Record, usize)> {
     let rest = bytes.get(at..)?;
     let (wanted, rest) = rest.split_first_chunk::<CHECK_BYTES>()?;
     let (body, rest) = rest.split_first_chunk()?;
@@ -107,7 +107,7 @@ pub(super) fn decode(bytes: &Bytes, at: usize, epoch: u64) -> Option<(Record, us
     let len = HEAD_BYTES + usize::try_from(u32::from_le_bytes(*body)).ok()?;
     let record = bytes.get(at..at.checked_add(len)?)?;
     // The hash comes last: a page that begins no record of the epoch costs next to nothing.
-    if u64::from_le_bytes(*of_epoch) != epoch || *wanted != check(record) {
+    if u64::from_le_bytes(*of_epoch) != epoch.number() || *wanted != epoch.check(checked(record)) {
         return None;
     }
     Some((parse(&bytes.slice(at..at + len))?, len))
@@ -144,17 +144,15 @@ pub(super) fn parse(record: &Bytes) -> Option<Record> {
     Some(read)
 }
 
-/// A strong one: whoever chooses the bytes of an event must not be able to choose what a torn record looks like.
-fn check(record: &[u8]) -> [u8; CHECK_BYTES] {
-    let checked = record.get(CHECK_BYTES..).unwrap_or_default();
-    let digest: [u8; 32] = Sha256::digest(checked).into();
-    let mut check = [0; CHECK_BYTES];
-    check.copy_from_slice(digest.split_at(CHECK_BYTES).0);
-    check
+/// What of a record its check is of.
+fn checked(record: &[u8]) -> &[u8] {
+    record.get(CHECK_BYTES..).unwrap_or_default()
 }
 
 /// The check, the body's length, the epoch, the first row's number, and how many entries there are.
 const HEAD_BYTES: usize = CHECK_BYTES + 4 + 8 + 8 + 4;
-const CHECK_BYTES: usize = 16;
 /// Before each entry stands its length.
 const LEN_BYTES: usize = 4;
+
+#[cfg(test)]
+mod tests;

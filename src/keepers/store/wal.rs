@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::StorageBackend;
 
+use super::epoch::Epoch;
 use super::jobs::logged::JobEntry;
 use super::open_error::OpenError;
 use super::record::{self, Numbered, Record};
@@ -47,7 +48,7 @@ pub(super) struct Wal {
     file: Arc<dyn StorageBackend>,
     /// Where the log's part ends.
     region: u64,
-    epoch: u64,
+    epoch: Epoch,
     /// Where the next record goes.
     end: u64,
     rows: Vec<Numbered>,
@@ -117,7 +118,11 @@ impl Wal {
     ///
     /// # Errors
     /// What the disk says; a record that is torn, damaged or void is none.
-    pub(super) fn open(file: Arc<dyn StorageBackend>, region: u64, epoch: u64) -> io::Result<Self> {
+    pub(super) fn open(
+        file: Arc<dyn StorageBackend>,
+        region: u64,
+        epoch: Epoch,
+    ) -> io::Result<Self> {
         let mut bytes = vec![0; region as usize];
         file.read(0, &mut bytes)?;
         let bytes = Bytes::from(bytes);
@@ -136,7 +141,7 @@ impl Wal {
         while at < region {
             let decoded = usize::try_from(at)
                 .ok()
-                .and_then(|at| record::decode(&bytes, at, epoch));
+                .and_then(|at| record::decode(&bytes, at, &wal.epoch));
             match decoded {
                 Some((record, len)) if wal.is_next(&record) => {
                     if at != wal.end {
@@ -193,13 +198,8 @@ impl Wal {
     }
 
     /// The epoch whose records count.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// The epoch that the next transaction begins.
-    pub(super) fn next_epoch(&self) -> u64 {
-        self.epoch.wrapping_add(1)
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
     }
 
     /// Whether a record of `len` bytes can be added.
@@ -225,9 +225,9 @@ impl Wal {
         Ok(())
     }
 
-    /// A transaction has taken over what counts.
-    pub(super) fn begin(&mut self) {
-        self.epoch = self.next_epoch();
+    /// A transaction has taken over what counts, and `epoch` follows.
+    pub(super) fn begin(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
         self.end = PAGE_BYTES;
         self.rows.clear();
         self.has_jobs = false;

@@ -168,7 +168,7 @@ impl<'a> Carried<'a> {
     }
 
     /// Writes it behind the rows of a record.
-    pub(in crate::keepers::store) fn write(&self, draft: &mut Draft) {
+    pub(in crate::keepers::store) fn write(&self, draft: &mut Draft<'_>) {
         for (info, new) in &self.pushed {
             draft.push(info, new);
         }
