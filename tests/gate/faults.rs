@@ -309,7 +309,7 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_disk_that_is_full_is_said_aloud_and_is_over_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(folder.path(), "1900k") else {
+    let Some(disk) = SmallDisk::mount(folder.path(), "2924k") else {
         println!("skipped: no tmpfs can be mounted here");
         return;
     };

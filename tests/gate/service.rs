@@ -141,8 +141,8 @@ async fn where_the_store_may_not_grow_it_refuses_and_lives() {
         .await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("LimitFSIZE="), "{said}");
-    // 3 MB: a new store, and room for some events.
-    let mut command = process.command_after("ulimit -f 6000");
+    // 4 MB: a new store, and room for some events.
+    let mut command = process.command_after("ulimit -f 8000");
     command.stdout(Stdio::piped());
     let mut child = process.started(command).await;
     let said = Said::of(&mut child);

@@ -45,6 +45,8 @@ pub(super) struct Batch {
     pub(super) jobs: Vec<JobOp>,
     pub(super) unwritten: Vec<Entry>,
     pub(super) chore: Option<Chore>,
+    /// The disk has room for what they need when they leave the log.
+    pub(super) log_takes_pushes: bool,
 }
 
 /// The keys of one event and when it was settled.
@@ -289,7 +291,10 @@ impl Batch {
 
     /// Whether there is nothing but settled keys, and jobs perhaps.
     fn is_for_the_log(&self) -> bool {
-        self.shelves.is_empty() && self.chore.is_none()
+        let mut jobs = self.jobs.iter();
+        self.shelves.is_empty()
+            && self.chore.is_none()
+            && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -34,6 +34,12 @@ pub trait Medium: Send + Sync + 'static {
         Ok(u64::MAX)
     }
 
+    /// Whether the file can take so much more, however it grows: redb doubles it, which costs a disk nothing before it is
+    /// written into, but is too much for a limit on a file's size. One that cannot tell is taken for full.
+    fn has_room_for(&self, bytes: u64) -> bool {
+        self.free_bytes().is_ok_and(|free| free >= bytes)
+    }
+
     /// Bytes that the file takes on the disk, used or not.
     fn held_bytes(&self) -> io::Result<u64> {
         Ok(0)
@@ -101,6 +107,15 @@ impl Medium for FileMedium {
             Some(most) => free.min(most.saturating_sub(std::fs::metadata(&self.path)?.len())),
             None => free,
         })
+    }
+
+    fn has_room_for(&self, bytes: u64) -> bool {
+        let len = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let bytes = match getrlimit(Resource::Fsize).current {
+            Some(_) => len.saturating_add(bytes),
+            None => bytes,
+        };
+        self.free_bytes().is_ok_and(|free| free >= bytes)
     }
 
     fn held_bytes(&self) -> io::Result<u64> {

@@ -12,6 +12,7 @@ use super::commit::{Batch, Entries};
 use super::jobs::ops::JobOp;
 use super::medium::Medium;
 use super::vault::Vault;
+use super::wal::REGION_BYTES;
 use super::writer::guarded;
 
 /// What is known of the disk's free space.
@@ -58,6 +59,7 @@ impl Space {
         }
         if !self.low {
             self.written += bytes as u64;
+            batch.log_takes_pushes = medium.has_room_for(TAKE_OVER_BYTES);
             return;
         }
         for op in std::mem::take(&mut batch.jobs) {
@@ -84,5 +86,8 @@ impl Space {
     }
 }
 
+/// What a transaction that takes over a full log of jobs may need. With less room pushes go into the tables at once, where
+/// one that does not fit is refused: in the log it would be taken already, and keep the store down until there is room.
+const TAKE_OVER_BYTES: u64 = 4 * REGION_BYTES;
 /// How often the disk is asked at most, unless much was written since.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

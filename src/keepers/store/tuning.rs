@@ -74,7 +74,7 @@ pub struct Tuning {
     pub retry_first: Duration,
     /// The longest such pause.
     pub retry_max: Duration,
-    /// Two syncs for every commit, and not only where strangers' bytes are written.
+    /// Two syncs for every transaction, and not only where strangers' bytes are written.
     pub two_phase: bool,
     /// Bytes that stored jobs take, from which on every commit notes what is free in the file, so that an opening
     /// after a crash need not walk through it.

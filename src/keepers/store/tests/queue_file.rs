@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redb::{Builder, TableHandle};
+use redb::{Builder, ReadableDatabase, ReadableTableMetadata, TableHandle};
 
-use super::file::{Place, edit};
+use super::file::{Place, database, edit};
 use super::jobs::{
     DAY, all_due, change, change_all, dead, delivered, job, load, ordered, push, push_all, retry,
     state,
@@ -289,6 +289,30 @@ fn on_a_nearly_full_disk_only_pushes_are_refused() {
     place.clock.advance(Duration::from_secs(1));
     push(&store, job(shelf, 4, now)).unwrap();
     assert!(!store.statistics().space_low);
+}
+
+/// In the log it would be taken already, and then the tables could not take it over.
+#[test]
+fn on_a_disk_with_little_room_a_push_goes_into_the_tables_at_once() {
+    for (free, in_tables) in [((8 << 20) - 1, 1), (8 << 20, 0)] {
+        let place = Place::new();
+        let medium = Arc::new(Filling {
+            medium: FileMedium::new(place.path.clone()),
+            free: AtomicU64::new(free),
+        });
+        let tuning = Tuning {
+            free_bytes_min: 0,
+            ..small()
+        };
+        let store = Embedded::open_on(medium, place.clock.clone(), tuning, None).unwrap();
+        let shelf = store.shelf("a", WEEK).unwrap();
+        let id = push(&store, job(shelf, 1, place.clock.now())).unwrap();
+        assert_eq!(all_due(&store, shelf), [id]);
+        drop(store);
+        let database = database(&place.path);
+        let jobs = database.begin_read().unwrap().open_table(JOBS).unwrap();
+        assert_eq!(jobs.len().unwrap(), in_tables);
+    }
 }
 
 #[test]
