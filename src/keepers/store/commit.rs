@@ -199,6 +199,10 @@ impl Session {
         }
         carried.write(&mut draft);
         let bytes = draft.finish();
+        // It was reckoned before, but behind the log lies all that is stored.
+        if !is_idle && !self.wal.has_room(bytes.len()) {
+            return Ok(None);
+        }
         let numbers = carried.numbers();
         // What memory holds of it from now on is what is on disk, byte for byte.
         let Some((told, logged)) = record::parse(&bytes).and_then(|read| carried.logged(read))

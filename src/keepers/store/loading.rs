@@ -124,11 +124,16 @@ fn make_tables(database: &Database, all: bool) -> Result<(), redb::Error> {
 }
 
 /// The epoch of the log whose records are in no table yet.
-fn epoch(database: &Database) -> Result<Epoch, redb::Error> {
-    let meta = database.begin_read()?.open_table(META)?;
-    let row = meta.get(EPOCH)?;
-    let epoch = row.and_then(|row| Epoch::decode(row.value()));
-    Ok(epoch.unwrap_or_default())
+fn epoch(database: &Database) -> Result<Epoch, OpenError> {
+    let txn = database.begin_read().map_err(redb::Error::from)?;
+    let meta = txn.open_table(META).map_err(redb::Error::from)?;
+    match meta.get(EPOCH).map_err(redb::Error::from)? {
+        // Before the first record there is none.
+        None => Ok(Epoch::default()),
+        // Without it all that is in the log alone would be forgotten, and nothing said.
+        Some(row) => Epoch::decode(row.value())
+            .ok_or_else(|| OpenError::Unusable("the row of the log's epoch is damaged".to_owned())),
+    }
 }
 
 fn load(database: &Database, wal: &mut Wal) -> Result<Loaded, redb::Error> {

@@ -32,12 +32,12 @@ pub(in crate::keepers::store) struct FreshJob {
 // === impl FreshJob ===
 
 impl FreshJob {
-    /// The job as a reader gets it.
+    /// The job as a reader gets it: copied, for whoever holds on to a small job must not hold its whole record.
     pub(super) fn stored(&self, with_body: bool) -> StoredJob {
         StoredJob {
             info: self.info,
-            head: self.head.clone(),
-            body: with_body.then(|| self.body.clone()),
+            head: Bytes::copy_from_slice(&self.head),
+            body: with_body.then(|| Bytes::copy_from_slice(&self.body)),
         }
     }
 }
