@@ -20,6 +20,12 @@ impl Vault {
         let taken_over = {
             let mut shelves = self.shelves_mut();
             let taken_over = std::mem::take(&mut shelves.fresh);
+            for (id, shelf) in &mut shelves.by_id {
+                // The one that was the oldest has ended with all that the tables had.
+                if !taken_over.leaves_queued(*id, shelf.holdings.tally) {
+                    shelf.holdings.oldest.at = None;
+                }
+            }
             for job in taken_over.jobs() {
                 if let Some(shelf) = shelves.by_id.get_mut(&job.info.shelf) {
                     shelf.holdings.oldest.at.get_or_insert(job.info.at);

@@ -111,6 +111,22 @@ fn what_is_delivered_in_time_is_in_no_table() {
 }
 
 #[test]
+fn the_oldest_that_waits_is_none_that_ended_before_the_log_was_taken_over() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let shelf = store.shelf("a", WEEK).unwrap();
+    let now = place.clock.now();
+    let first = push(&store, job(shelf, 1, now)).unwrap();
+    transact(&store, "b");
+    assert_eq!(change(&store, first, delivered(1, now, false)), DONE);
+    let later = now.after(Duration::from_secs(60));
+    push(&store, job(shelf, 2, later)).unwrap();
+    assert_eq!(store.counts()[0].oldest_queued, Some(later));
+    transact(&store, "c");
+    assert_eq!(store.counts()[0].oldest_queued, Some(later));
+}
+
+#[test]
 fn a_job_of_the_tables_ends_in_the_log() {
     let place = Place::new();
     let store = place.open().unwrap();
