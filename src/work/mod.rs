@@ -1,7 +1,8 @@
 //! The work: what happens to a request.
 //!
 //! [`ingest`] tells the life of an event in order; [`live`] brings it as far as it goes while its sender waits,
-//! [`delivery`] further; [`routes`] is the snapshot they go by, and [`forward`] takes clean events to the app.
+//! [`delivery`] further; [`routes`] is the snapshot they go by, and [`forward`] takes clean events to the
+//! app, over the connections of [`pool`].
 
 pub mod answer;
 pub mod body;

@@ -54,6 +54,14 @@ async fn hear(socket: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8(heard).unwrap()
 }
 
+/// Takes the next connection and answers the request that comes over it.
+async fn answered_once(app: &mut App, answer: &[u8]) -> TcpStream {
+    let mut socket = app.accepted.recv().await.unwrap();
+    hear(&mut socket).await;
+    socket.write_all(answer).await.unwrap();
+    socket
+}
+
 fn request() -> Request<Full<Bytes>> {
     let body = Full::new(Bytes::from_static(b"body"));
     let mut request = Request::new(body);
@@ -95,14 +103,9 @@ async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
         let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
         let origin = app.upstream.authority().unwrap().clone();
         for _ in 0..3 {
-            let serving = async {
-                let mut socket = app.accepted.recv().await.unwrap();
-                hear(&mut socket).await;
-                socket.write_all(answer).await.unwrap();
-                socket
-            };
-            let asking = pool.exchange(&app.upstream, request(), LIMIT, read);
-            let (answered, socket) = tokio::join!(asking, serving);
+            let upstream = app.upstream.clone();
+            let asking = pool.exchange(&upstream, request(), LIMIT, read);
+            let (answered, socket) = tokio::join!(asking, answered_once(&mut app, answer));
             assert_eq!(answered.unwrap(), "ok");
             assert_eq!(pool.idle().plain.contains_key(&origin), answer == OK);
             drop(socket);
@@ -217,15 +220,10 @@ async fn an_app_that_answers_before_it_has_read_everything_gets_the_rest() {
 #[tokio::test]
 async fn one_whose_answer_is_refused_is_not_used_again() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
-    let serving = async {
-        let mut socket = app.accepted.recv().await.unwrap();
-        hear(&mut socket).await;
-        socket.write_all(OK).await.unwrap();
-        socket
-    };
+    let upstream = app.upstream.clone();
     let refuse = async |_: Response<Incoming>| Err::<Bytes, _>("ambiguous".to_owned());
-    let asking = pool.exchange(&app.upstream, request(), LIMIT, refuse);
-    let (answer, _socket) = tokio::join!(asking, serving);
+    let asking = pool.exchange(&upstream, request(), LIMIT, refuse);
+    let (answer, _socket) = tokio::join!(asking, answered_once(&mut app, OK));
     assert_eq!(answer, Err(Failed::Broken("ambiguous".to_owned())));
     assert!(pool.idle().is_empty());
 }
