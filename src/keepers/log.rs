@@ -4,7 +4,7 @@
 //! never holds up a request: beyond the bound lines are dropped, counted, and the next line that goes
 //! through says how many. No secret, credential, token, query or body is ever handed to this module.
 
-mod line;
+pub mod line;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::words::secret::Reference;
+use crate::keepers::log::line::RequestLine;
 use crate::words::time::{Clock, Timestamp};
 
 /// Bytes of lines that wait to be written; beyond it lines are dropped.
@@ -56,54 +56,6 @@ pub struct Log {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     format: Format,
-}
-
-/// What is said of one request.
-#[derive(Debug)]
-pub struct RequestLine<'a> {
-    /// When it ended.
-    pub at: Timestamp,
-    /// Our own name for the request.
-    pub request_id: &'a str,
-    /// The route's name, if one was found.
-    pub route: Option<&'a str>,
-    /// How it ended.
-    pub outcome: &'static str,
-    /// What the sender was told.
-    pub status: u16,
-    /// The true reason of a refusal, or what kind of a duplicate it was.
-    pub reason: Option<&'a str>,
-    /// The client's address.
-    pub client: std::net::IpAddr,
-    /// The method.
-    pub method: &'a str,
-    /// Bytes of the body that were read.
-    pub body_bytes: usize,
-    /// From the complete head to the answer.
-    pub latency_ms: f64,
-    /// The rest, once the event was verified.
-    pub event: Option<EventFields>,
-}
-
-/// What is said of a verified event.
-#[derive(Debug, Clone)]
-pub struct EventFields {
-    /// The idempotency key.
-    pub event_id: String,
-    /// The provider's name of what happened.
-    pub event_type: String,
-    /// The provider's delivery id.
-    pub delivery_id: Option<String>,
-    /// How strong the proof is.
-    pub assurance: &'static str,
-    /// Which secret matched, by its reference.
-    pub secret: Option<Reference>,
-    /// How the proof was written.
-    pub proof: &'static str,
-    /// The delivery id came with other content before.
-    pub id_conflict: bool,
-    /// How long the app took, if it was asked.
-    pub upstream_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -167,7 +119,7 @@ impl Log {
     pub fn request(&self, line: &RequestLine<'_>) {
         match self.format {
             Format::Json => self.shared.push(&line::of_request(line)),
-            Format::Pretty => self.line(&pretty_request(line)),
+            Format::Pretty => self.line(&line::shown(line)),
         }
     }
 
@@ -297,30 +249,6 @@ pub fn bounded(text: &str) -> String {
     };
     let end = end.map_or(text.len(), |(end, _)| end);
     text.get(..end).unwrap_or(text).to_owned()
-}
-
-fn pretty_request(line: &RequestLine<'_>) -> String {
-    let mut text = format!(
-        "{} {} {:<12} {}",
-        clock_time(line.at),
-        line.status,
-        line.outcome,
-        line.route.unwrap_or("-"),
-    );
-    if let Some(event) = &line.event {
-        let _ = write!(
-            text,
-            " {} {}",
-            event.event_type.escape_debug(),
-            event.event_id
-        );
-    }
-    let _ = write!(text, " {:.1} ms", line.latency_ms);
-    if let Some(reason) = line.reason {
-        let _ = write!(text, " ({})", reason.escape_debug());
-    }
-    let _ = write!(text, " {} {}", line.client, line.request_id);
-    text
 }
 
 /// The time of day in UTC; a person at a terminal knows the date.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hyper::header::HeaderMap;
 use tokio::time::Instant;
 
-use crate::keepers::log::EventFields;
+use crate::keepers::log::line::EventFields;
 use crate::keepers::recent::Passed;
 use crate::words::message::Head;
 use crate::work::routes::Route;

@@ -1,22 +1,72 @@
-//! How the line of a request is written in JSON, one member after the other.
+//! The line of a request: what it says, and how it is written in JSON, one member after the other, or shown to a
+//! person.
 //!
 //! # Why
 //! Every request writes one. A serializer that knows nothing of the line looks for what must be escaped byte by
 //! byte and hands each piece on by itself; here a text that needs no escaping, and hardly any does, is looked at
 //! many bytes at a time and copied in one piece.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::Write;
+use std::net::IpAddr;
 
 use serde_json::to_writer;
 
-use crate::keepers::log::RequestLine;
+use crate::keepers::log::clock_time;
 use crate::words::digits;
 use crate::words::secret::Reference;
 use crate::words::time::Timestamp;
 
 /// Bytes that nearly every line has room in.
 const LINE_BYTES_USUALLY: usize = 640;
+
+/// What is said of one request.
+#[derive(Debug)]
+pub struct RequestLine<'a> {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Our own name for the request.
+    pub request_id: &'a str,
+    /// The route's name, if one was found.
+    pub route: Option<&'a str>,
+    /// How it ended.
+    pub outcome: &'static str,
+    /// What the sender was told.
+    pub status: u16,
+    /// The true reason of a refusal, or what kind of a duplicate it was.
+    pub reason: Option<&'a str>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The method.
+    pub method: &'a str,
+    /// Bytes of the body that were read.
+    pub body_bytes: usize,
+    /// From the complete head to the answer.
+    pub latency_ms: f64,
+    /// The rest, once the event was verified.
+    pub event: Option<EventFields>,
+}
+
+/// What is said of a verified event.
+#[derive(Debug, Clone)]
+pub struct EventFields {
+    /// The idempotency key.
+    pub event_id: String,
+    /// The provider's name of what happened.
+    pub event_type: String,
+    /// The provider's delivery id.
+    pub delivery_id: Option<String>,
+    /// How strong the proof is.
+    pub assurance: &'static str,
+    /// Which secret matched, by its reference.
+    pub secret: Option<Reference>,
+    /// How the proof was written.
+    pub proof: &'static str,
+    /// The delivery id came with other content before.
+    pub id_conflict: bool,
+    /// How long the app took, if it was asked.
+    pub upstream_ms: Option<f64>,
+}
 
 /// A line in the making: one JSON object.
 struct Line(Vec<u8>);
@@ -48,6 +98,31 @@ pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
         }
     }
     line.end()
+}
+
+/// The line as a person at a terminal reads it.
+pub(super) fn shown(line: &RequestLine<'_>) -> String {
+    let mut text = format!(
+        "{} {} {:<12} {}",
+        clock_time(line.at),
+        line.status,
+        line.outcome,
+        line.route.unwrap_or("-"),
+    );
+    if let Some(event) = &line.event {
+        let _ = write!(
+            text,
+            " {} {}",
+            event.event_type.escape_debug(),
+            event.event_id
+        );
+    }
+    let _ = write!(text, " {:.1} ms", line.latency_ms);
+    if let Some(reason) = line.reason {
+        let _ = write!(text, " ({})", reason.escape_debug());
+    }
+    let _ = write!(text, " {} {}", line.client, line.request_id);
+    text
 }
 
 // === impl Line ===
@@ -118,7 +193,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::keepers::log::EventFields;
 
     fn request(text: &str) -> RequestLine<'_> {
         RequestLine {
