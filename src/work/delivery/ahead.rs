@@ -81,7 +81,8 @@ impl Worker {
             // Those that are busy stand at the front until their results are stored.
             None => busy.len() + batch,
         };
-        let read = self.reading(move |queue| {
+        let is_at_hand = self.gate.queue.is_at_hand(shelf, until);
+        let read = move |queue: &dyn Queue| {
             let due = queue.due(shelf, until, after, limit)?;
             let mut last = None;
             let mut ids: Vec<JobId> = Vec::with_capacity(batch);
@@ -98,8 +99,12 @@ impl Worker {
             let jobs = queue.load(&ids, true)?;
             let jobs: Vec<_> = ids.into_iter().zip(jobs).collect();
             Ok((last, is_end, jobs))
-        });
-        let (last, is_end, jobs) = read.await?;
+        };
+        // An event that was stored a moment ago goes on at once; a thread of its own would take longer than all of this.
+        let (last, is_end, jobs) = match is_at_hand {
+            true => read(&*self.gate.queue)?,
+            false => self.reading(read).await?,
+        };
         for (id, job) in jobs {
             match job {
                 Some(job) => self.ready.push_back(job),

@@ -64,13 +64,11 @@ impl Queue for Embedded {
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
         let (fresh, ended, stored) = self.vault.asking(|shelves| {
-            let held = shelves.by_id.get(&shelf);
-            let stored = held.and_then(|shelf| shelf.holdings.next_due);
             let fresh = shelves.fresh.due(shelf, until, after, limit);
+            let stored = shelves.stored_due(shelf, until);
             (fresh, shelves.fresh.ended(), stored)
         })?;
         // Where all that is queued is in the log, as it is while the app keeps up, no table is read.
-        let stored = stored.filter(|first| until.is_none_or(|until| *first <= until));
         let Some(first) = stored else {
             return Ok(fresh);
         };
@@ -86,6 +84,10 @@ impl Queue for Embedded {
 
     fn next_due(&self, shelf: ShelfId) -> Option<Timestamp> {
         self.vault.shelves().next_due(shelf)
+    }
+
+    fn is_at_hand(&self, shelf: ShelfId, until: Option<Timestamp>) -> bool {
+        self.vault.shelves().stored_due(shelf, until).is_none()
     }
 
     fn load(&self, ids: &[JobId], with_body: bool) -> Result<Vec<Option<StoredJob>>, StoreError> {

@@ -73,6 +73,10 @@ impl Queue for Memory {
         state.queue.all_due(shelf).first().map(|due| due.at)
     }
 
+    fn is_at_hand(&self, _: ShelfId, _: Option<Timestamp>) -> bool {
+        true
+    }
+
     fn load(&self, ids: &[JobId], with_body: bool) -> Result<Vec<Option<StoredJob>>, StoreError> {
         let state = self.open_state()?;
         let stored = |id| {

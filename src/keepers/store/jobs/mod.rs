@@ -1,13 +1,12 @@
 //! The queue's side of the store: events that are kept, with their state, attempts and due times.
 //!
-//! It shares file, writer and commits with the ledger's side, so that an event and its keys are on disk
-//! together or not at all. It never reads the clock to decide when to deliver, never calls the app, and
-//! knows heads and bodies only as bytes: leases, schedules and breakers are the layer above.
+//! It shares file, writer and commits with the ledger's side, so that an event and its keys are on disk together or not
+//! at all. It never reads the clock to decide when to deliver, never calls the app, and knows heads and bodies only as
+//! bytes: leases, schedules and breakers are the layer above.
 //!
 //! # Why
-//! Nothing in memory grows with the number of jobs: what waits for a long time waits on disk, and what was pushed a
-//! moment ago is bounded by the log it is in. So whatever lists jobs reads the disk, blocks, and is bounded by its
-//! caller; what only adds or changes queues for the writer and is answered by a callback.
+//! Nothing in memory grows with the number of jobs but by what the log has room for. So whatever lists jobs reads the
+//! disk, blocks, and is bounded by its caller; what only adds or changes is queued, and answered by a callback.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -36,20 +35,19 @@ pub(super) mod tally;
 
 /// What keeps events until the app has them, and afterwards for as long as somebody may ask.
 pub trait Queue: Send + Sync + 'static {
-    /// Sets on what terms a shelf holds jobs; called at start, idempotent, and it may wait for the disk.
-    /// A shelf without terms refuses nothing and forgets no ended job.
+    /// Sets on what terms a shelf holds jobs; called at start, idempotent, and it may wait for the disk. A shelf without
+    /// terms refuses nothing and forgets no ended job.
     ///
-    /// At the terms' bounds the copies of delivered jobs make room for others, the oldest first, with the
-    /// same commit; what is queued or dead never does.
+    /// At the terms' bounds the copies of delivered jobs make room for others, the oldest first, with the same commit;
+    /// what is queued or dead never does.
     fn hold(&self, shelf: ShelfId, terms: Terms) -> Result<(), StoreError>;
 
     /// Settles an event's keys and stores the job in one commit; calls `done` once both are on disk.
     ///
-    /// After an error neither can be relied on: a refused job has left nothing, and one whose commit failed
-    /// is on disk whole, keys included, or not at all. The keys are not known before the file says so,
-    /// since the app does not have the event and the provider must be able to send it again. Only a job
-    /// that is pushed as delivered is different: the app has it, so its keys are known whatever becomes of
-    /// the job, as with [`super::Store::settle`].
+    /// After an error neither can be relied on: a refused job has left nothing, and one whose commit failed is on disk
+    /// whole, keys included, or not at all. The keys are not known before the file says so, since the app does not have
+    /// the event and the provider must be able to send it again. Only a job that is pushed as delivered is different: the
+    /// app has it, so its keys are known whatever becomes of the job, as with [`super::Store::settle`].
     fn push(&self, job: NewJob, done: PushDone);
 
     /// Ends an attempt or changes a job with the next commit.
@@ -57,8 +55,8 @@ pub trait Queue: Send + Sync + 'static {
     /// After an error it may be on disk or not. Repeating it is safe: what has happened already is stale.
     fn change(&self, id: JobId, change: Change, done: ChangeDone);
 
-    /// The jobs of a shelf that are due by `until`, or all that are queued, in order of their due time and
-    /// after a place in that order. Of an ordered subject only the first job is among them. Blocking.
+    /// The jobs of a shelf that are due by `until`, or all that are queued, in order of their due time and after a place
+    /// in that order. Of an ordered subject only the first job is among them. Blocking, unless [`Queue::is_at_hand`].
     fn due(
         &self,
         shelf: ShelfId,
@@ -70,6 +68,9 @@ pub trait Queue: Send + Sync + 'static {
     /// When the first job of a shelf is due, from memory; jobs that are being attempted count too.
     fn next_due(&self, shelf: ShelfId) -> Option<Timestamp>;
 
+    /// Whether memory alone is asked for what is due by `until`, and for those jobs: then it blocks nobody.
+    fn is_at_hand(&self, shelf: ShelfId, until: Option<Timestamp>) -> bool;
+
     /// Some jobs in the order asked for; `None` for those that are gone or cannot be read. Blocking.
     fn load(&self, ids: &[JobId], with_body: bool) -> Result<Vec<Option<StoredJob>>, StoreError>;
 
@@ -79,8 +80,8 @@ pub trait Queue: Send + Sync + 'static {
     /// The newest stored job with this content key, on one shelf or on any. Blocking.
     fn find(&self, shelf: Option<ShelfId>, content: Key) -> Result<Option<JobId>, StoreError>;
 
-    /// Shows jobs of a selection to `visit`, the newest first and beginning with `from`, until it breaks or
-    /// `scan_max` jobs were looked at, shown or not. Gives back where to go on; `None` at the end. Blocking.
+    /// Shows jobs of a selection to `visit`, the newest first and beginning with `from`, until it breaks or `scan_max`
+    /// jobs were looked at, shown or not. Gives back where to go on; `None` at the end. Blocking.
     fn walk(
         &self,
         from: Option<JobId>,
@@ -105,8 +106,7 @@ pub trait Queue: Send + Sync + 'static {
     fn replays(&self) -> Result<Vec<(ReplayId, Bytes)>, StoreError>;
 }
 
-/// Called exactly once with how a push ended, on the store's thread or, where it is refused at once, on the
-/// caller's own. It should be short.
+/// Called once with how a push ended, on the store's thread or, where it is refused at once, the caller's. Be short.
 pub type PushDone = Box<dyn FnOnce(Result<JobId, StoreError>) + Send>;
 /// Called exactly once with how a change ended, like [`PushDone`].
 pub type ChangeDone = Box<dyn FnOnce(Result<Changed, StoreError>) + Send>;

@@ -147,12 +147,15 @@ impl Shelves {
         self.fresh.over(id, stored.unwrap_or_default())
     }
 
+    /// When the first job of a shelf is due that lies in the tables, if it is due by `until`.
+    pub(super) fn stored_due(&self, id: ShelfId, until: Option<Timestamp>) -> Option<Timestamp> {
+        let first = self.by_id.get(&id)?.holdings.next_due?;
+        until.is_none_or(|until| first <= until).then_some(first)
+    }
+
     /// When the first job of a shelf is due.
     pub(super) fn next_due(&self, id: ShelfId) -> Option<Timestamp> {
-        let stored = self
-            .by_id
-            .get(&id)
-            .and_then(|shelf| shelf.holdings.next_due);
+        let stored = self.stored_due(id, None);
         stored.into_iter().chain(self.fresh.next_due(id)).min()
     }
 

@@ -294,6 +294,29 @@ fn a_job_of_the_log_is_changed_like_any_other() {
 }
 
 #[test]
+fn only_what_the_log_alone_knows_is_at_hand() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let shelf = store.shelf("a", WEEK).unwrap();
+    let now = place.clock.now();
+    let (soon, late) = (Duration::from_secs(5), Duration::from_secs(9));
+    let job_due = |n, pause| NewJob {
+        state: crate::keepers::store::jobs::NewState::Queued {
+            due: now.after(pause),
+        },
+        ..job(shelf, n, now)
+    };
+    assert!(store.is_at_hand(shelf, None));
+    push(&store, job_due(1, late)).unwrap();
+    assert!(store.is_at_hand(shelf, None));
+    transact(&store, "b");
+    push(&store, job_due(2, soon)).unwrap();
+    assert!(store.is_at_hand(shelf, Some(now.after(soon))));
+    assert!(!store.is_at_hand(shelf, Some(now.after(late))));
+    assert!(!store.is_at_hand(shelf, None));
+}
+
+#[test]
 fn jobs_of_the_log_and_of_the_tables_are_due_in_one_order() {
     each_store(|store, clock| {
         let shelf = store.shelf("a", WEEK).unwrap();
