@@ -5,8 +5,10 @@
 //! is known, like the heads of HTTP/2, is held of the same budget; it can wait for room, where a body cannot.
 
 use std::collections::HashMap;
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -54,8 +56,8 @@ pub struct ReadBody {
     pub bytes: Bytes,
     /// Its share of the whole budget, for as long as the event is worked on.
     pub share: Option<OwnedSemaphorePermit>,
-    /// Its share of the client's, for as long as it is not verified.
-    pub unverified: ClientShare,
+    /// Its share of the client's, for as long as it is not verified; `None` if it came in one piece.
+    pub unverified: Option<ClientShare>,
 }
 
 /// Why there is no complete body.
@@ -156,6 +158,9 @@ impl BodyBudget {
 
     /// Reads a body of at most `max` bytes at this pace.
     ///
+    /// What comes in one piece is not held while more of it is waited for, and so takes nothing of what its client
+    /// may have.
+    ///
     /// # Errors
     /// Why it is not complete; whatever was read of it is dropped.
     pub async fn read(
@@ -165,14 +170,23 @@ impl BodyBudget {
         max: usize,
         pace: Pace,
     ) -> Result<ReadBody, BodyError> {
-        let began = Instant::now();
+        let mut began = None;
         let mut read = Chunks::None;
         let mut share: Option<OwnedSemaphorePermit> = None;
-        let mut unverified = ClientShare::new(&self.by_client, client);
-        loop {
-            let until = began + pace.patience(read.len());
-            let frame = tokio::time::timeout_at(until, body.frame());
-            let Some(frame) = frame.await.map_err(|_| BodyError::TooSlow)? else {
+        let mut unverified: Option<ClientShare> = None;
+        while !body.is_end_stream() {
+            // What is there is taken without a timer, and nearly every body is there with its head.
+            let there = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context)));
+            let frame = match there.await {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let began = *began.get_or_insert_with(Instant::now);
+                    let until = began + pace.patience(read.len());
+                    let frame = tokio::time::timeout_at(until, body.frame());
+                    frame.await.map_err(|_| BodyError::TooSlow)?
+                }
+            };
+            let Some(frame) = frame else {
                 break;
             };
             let frame = frame.map_err(|_| BodyError::Broken)?;
@@ -184,8 +198,12 @@ impl BodyBudget {
                 return Err(BodyError::TooLarge);
             }
             let size = u32::try_from(data.len()).map_err(|_| BodyError::TooLarge)?;
-            if !unverified.grow(data.len(), self.client_max.max(max)) {
-                return Err(BodyError::NoMemory);
+            if unverified.is_some() || !body.is_end_stream() {
+                let of_client =
+                    unverified.get_or_insert_with(|| ClientShare::new(&self.by_client, client));
+                if !of_client.grow(data.len(), self.client_max.max(max)) {
+                    return Err(BodyError::NoMemory);
+                }
             }
             let more = Arc::clone(&self.all)
                 .try_acquire_many_owned(size)

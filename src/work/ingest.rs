@@ -195,36 +195,35 @@ impl Gate {
         head::check(&head, &route.config, note.length).map_err(Ending::closing)?;
 
         let client = ClientKey::from(head.client);
-        let clients = Arc::clone(&trace.snapshot.clients);
+        let clients = &trace.snapshot.clients;
         let is_limited = clients.is_used_up(client);
-        let unverified = |reason| refuse_unverified(&clients, client, is_limited, reason);
+        let unverified = |reason| refuse_unverified(clients, client, is_limited, reason);
         let screened = match route.lacks_path_secret(&head) {
             true => Err(Unverified::MissingCredential),
             false => route.config.provider.screen(&head),
         };
         screened.map_err(|reason| unverified(reason).closing())?;
-        let ReadBody {
-            bytes,
-            share,
-            unverified: unverified_share,
-        } = self
-            .read_body(body, &route, &clients, client, is_limited)
+        let read = self
+            .read_body(body, &route, clients, client, is_limited)
             .await?;
-        trace.body_bytes = bytes.len();
-        if bytes.is_empty() && route.config.provider.kind().needs_body {
+        trace.body_bytes = read.bytes.len();
+        if read.bytes.is_empty() && route.config.provider.kind().needs_body {
             return Err(unverified(Unverified::Empty));
         }
 
-        let message = Message { head, body: bytes };
+        let message = Message {
+            head,
+            body: read.bytes,
+        };
         let event = Event::received(message, Arc::clone(&route.config))
             .verify(self.clock.now())
             .map_err(unverified)?;
-        drop(unverified_share);
+        drop(read.unverified);
         trace.event = Some(self.note_verified(&route, &event));
         Ok(Admitted {
             event,
             route,
-            _share: share,
+            _share: read.share,
         })
     }
 

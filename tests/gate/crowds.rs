@@ -11,6 +11,7 @@ use crate::support::app::{App, Reply};
 use crate::support::gate::{Gate, Setup};
 use crate::support::sender::{Request, Session, card_event};
 use crate::support::tls::{Certificates, Hello};
+use crate::support::wire::Wire;
 
 fn event(n: u64) -> Request {
     Request::walletwerk(card_event(n), &format!("d{n}"))
@@ -246,4 +247,29 @@ async fn where_everybody_has_just_asked_something_a_newcomer_waits_for_a_place()
     drop(kept.pop());
     assert_eq!(newcomer.read().await.unwrap().outcome(), "forwarded");
     assert_eq!(gate.metric(DISMISSED).await, 0.0);
+}
+
+#[tokio::test]
+async fn bodies_that_are_waited_for_keep_no_event_out_that_comes_in_one_piece() {
+    const MAX: usize = 2048;
+    let gate = Setup::walletwerk(App::willing().await, &format!("max_body = \"{MAX}B\""))
+        .within(|limits| limits.body_bytes = 8 * MAX)
+        .start()
+        .await;
+    let bytes = Request::walletwerk([b' '; MAX], "slow").bytes();
+    let mut slow = [
+        Wire::open(gate.address).await,
+        Wire::open(gate.address).await,
+    ];
+    for wire in &mut slow {
+        wire.write(&bytes[..bytes.len() - 1]).await;
+    }
+    // All that one client may have is taken by one of them.
+    let [one, other] = &mut slow;
+    let refused = tokio::select! {
+        answer = one.answer() => answer,
+        answer = other.answer() => answer,
+    };
+    assert_eq!(refused.unwrap().outcome(), "overloaded");
+    assert_eq!(gate.send(&event(1)).await.outcome(), "forwarded");
 }
