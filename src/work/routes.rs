@@ -175,14 +175,13 @@ impl Routes {
     /// A route with a host of its own goes before one without.
     fn at(&self, path: &str, head: &Head, also: impl Fn(&Route) -> bool) -> Option<&Arc<Route>> {
         let routes = self.by_path.get(path)?;
-        let host = head.text(&HOST).map(without_port);
-        let of_host = routes.iter().find(|route| {
-            let wanted = route.config.host.as_deref();
-            also(route)
-                && wanted.is_some_and(|wanted| {
-                    host.is_some_and(|host| host.eq_ignore_ascii_case(wanted))
-                })
-        });
+        let is_for = |wanted: &str| {
+            let host = head.text(&HOST).map(without_port);
+            host.is_some_and(|host| host.eq_ignore_ascii_case(wanted))
+        };
+        let of_host = routes
+            .iter()
+            .find(|route| also(route) && route.config.host.as_deref().is_some_and(is_for));
         of_host.or_else(|| {
             routes
                 .iter()
