@@ -103,7 +103,7 @@ impl Work {
         let request_id = Arc::clone(&trace.head.request_id);
         let at_work = gate.running.begin();
         let processing = Arc::clone(&gate);
-        let work = Outliving::new(async move {
+        let work = Outliving::new(|| async move {
             let _at_work = at_work;
             let ending = processing.process(&mut trace, admitted).await;
             // A stale one is what somebody may have captured, as a copy is.

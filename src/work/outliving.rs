@@ -24,8 +24,14 @@ pub struct Panicked;
 
 impl<T: Send + 'static> Outliving<T> {
     /// Begins nothing yet.
-    pub fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(Some(Box::pin(work)))
+    ///
+    /// # Why
+    /// Work has room for all that it will ever hold, kilobytes of it, and little to begin with. Where its place is there
+    /// first, the compiler puts that little into it, instead of copying it all from the stack.
+    #[inline]
+    pub fn new<W: Future<Output = T> + Send + 'static>(work: impl FnOnce() -> W) -> Self {
+        let work = Box::write(Box::new_uninit(), work());
+        Self(Some(Box::into_pin(work)))
     }
 }
 
@@ -69,7 +75,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_waited_for_is_given_back() {
-        assert_eq!(Outliving::new(ready(7)).await, Ok(7));
+        assert_eq!(Outliving::new(|| ready(7)).await, Ok(7));
     }
 
     #[tokio::test]
@@ -77,7 +83,7 @@ mod tests {
         let (go, gone) = oneshot::channel::<()>();
         let (say, said) = oneshot::channel();
         let (begin, begun) = oneshot::channel();
-        let work = Outliving::new(async move {
+        let work = Outliving::new(|| async move {
             let _ = begin.send(());
             let _ = gone.await;
             let _ = say.send("done");
@@ -94,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_before_it_began_is_done_all_the_same() {
         let (say, said) = oneshot::channel();
-        drop(Outliving::new(async move {
+        drop(Outliving::new(|| async move {
             let _ = say.send("done");
         }));
         assert_eq!(said.await, Ok("done"));
@@ -110,7 +116,7 @@ mod tests {
         }
         let (release, released) = oneshot::channel();
         let claim = Claim(Some(release));
-        let work = Outliving::new(async move {
+        let work = Outliving::new(|| async move {
             let _claim = claim;
             if ready(true).await {
                 panic!("on purpose");
@@ -123,7 +129,7 @@ mod tests {
     #[test]
     fn without_a_runtime_it_is_dropped() {
         let (kept, dropped) = std::sync::mpsc::channel::<()>();
-        drop(Outliving::new(async move {
+        drop(Outliving::new(|| async move {
             let _kept = kept;
         }));
         assert!(dropped.recv().is_err());
