@@ -8,9 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// A moment after which waiting is given up.
+///
+/// # Why
+/// It is put off with every request, and hardly ever waited out. So the runtime's timer is left as it is where it
+/// rings too early, and set anew when it has rung.
 pub(super) struct Deadline {
     sleep: Pin<Box<Sleep>>,
-    is_set: bool,
+    /// `None` for never.
+    at: Option<Instant>,
     /// How long a wait that is watched may take.
     patience: Duration,
 }
@@ -22,27 +27,35 @@ impl Deadline {
     pub(super) fn new(patience: Duration) -> Self {
         Self {
             patience,
-            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            is_set: false,
+            sleep: Box::pin(tokio::time::sleep(patience)),
+            at: None,
         }
     }
 
     /// Sets it to so long from now.
     pub(super) fn set(&mut self, from_now: Duration) {
-        self.sleep.as_mut().reset(Instant::now() + from_now);
-        self.is_set = true;
+        self.at = Some(Instant::now() + from_now);
     }
 
     /// Never, until it is set again.
     pub(super) fn clear(&mut self) {
-        self.is_set = false;
+        self.at = None;
     }
 
     /// Whether it has passed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self.is_set {
-            true => self.sleep.as_mut().poll(context),
-            false => Poll::Pending,
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(self.sleep.as_mut().poll(context));
+            if self.sleep.deadline() == at {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(at);
         }
     }
 
@@ -56,7 +69,7 @@ impl Deadline {
             self.clear();
             return polled;
         }
-        if !self.is_set {
+        if self.at.is_none() {
             self.set(self.patience);
         }
         ready!(self.poll(context));
