@@ -80,6 +80,11 @@ impl Chunks {
         checked
     }
 
+    /// Whether the body has come to its end.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.next, Next::Nothing)
+    }
+
     /// What comes after `byte` where `next` was to come; `None` if it must not be there.
     fn after(&mut self, next: Next, byte: u8) -> Option<Next> {
         match (next, byte) {

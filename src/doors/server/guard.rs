@@ -9,8 +9,9 @@
 //! the same way as every answer, in order, with its outcome, its metric and its log line.
 //!
 //! The guard also keeps the deadlines that belong to a socket: for the first byte and the whole head, for
-//! idling between requests, and for a peer that does not read its answer. At the end it reads on for a
-//! moment, so that an answer given before the body was read is not lost to a reset.
+//! idling between requests, and for a peer that does not read its answer. While a sender waits for its answer, it
+//! looks whether it is still there. At the end it reads on for a moment, so that an answer given before the body
+//! was read is not lost to a reset.
 
 mod deadline;
 
@@ -47,6 +48,8 @@ pub struct Guard<S> {
     chunks: Chunks,
     /// Something of the next head came, be it an empty line before it.
     has_begun: bool,
+    /// Nothing was written since something was passed on.
+    is_asked: bool,
     reading: Deadline,
     writing: Deadline,
     lingered: usize,
@@ -101,6 +104,7 @@ impl<S> Guard<S> {
             next: Next::Head,
             chunks: Chunks::begin(),
             has_begun: false,
+            is_asked: false,
             reading,
             writing: Deadline::new(limits.write_time),
             lingered: 0,
@@ -187,6 +191,7 @@ impl<S> Guard<S> {
                 .passes(&self.waiting[of_head..bytes], &mut self.chunks);
         into.put_slice(&self.waiting[..bytes]);
         self.waiting.drain(..bytes);
+        self.is_asked |= bytes > 0;
         bytes > 0
     }
 }
@@ -216,10 +221,33 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let (_, read) = into.filled().split_at(before);
         let (came, passed) = (read.len(), self.next.passes(read, &mut self.chunks));
         into.set_filled(before + passed);
+        self.is_asked = true;
         match passed == 0 && came > 0 {
             // No bytes would be the stream's end.
             true => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             false => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// An error, once the sender hung up without its answer. What it sends instead waits for its turn, and it is not
+    /// looked at again before.
+    ///
+    /// # Why
+    /// hyper would look as well, and take 8 KiB for what it might read at each request, since the head lies in those
+    /// that it has. So it is told not to, and this is done whenever it asks for a flush, which is the end of each of
+    /// its turns.
+    fn look_after_sender(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let is_whole = match self.next {
+            Next::Head => true,
+            Next::Chunked => self.chunks.is_over(),
+            Next::Body(_) | Next::Broken | Next::Nothing => false,
+        };
+        if !(self.is_asked && is_whole && self.waiting.is_empty()) {
+            return Ok(());
+        }
+        match self.poll_fill(context)? {
+            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(_) | Poll::Pending => Ok(()),
         }
     }
 
@@ -262,17 +290,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 // The answer ends the connection, so nobody needs to be woken.
                 Next::Nothing => return Poll::Pending,
             }
-            if !this.waiting.is_empty() && this.judge() {
-                continue;
-            }
-            let is_idle = this.waiting.is_empty();
-            if !is_idle {
+            if !this.waiting.is_empty() {
+                if this.judge() {
+                    continue;
+                }
                 this.begin();
             }
+            let is_idle = this.waiting.is_empty();
             match this.poll_fill(context)? {
                 // A head that is cut off is no request; there is nobody left to answer.
                 Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => this.begin(),
+                Poll::Ready(_) => {}
                 Poll::Pending => {
                     ready!(this.reading.poll(context));
                     match is_idle {
@@ -292,6 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.is_asked = false;
         let polled = Pin::new(&mut this.socket).poll_write(context, bytes);
         this.writing.watch(context, polled)
     }
@@ -302,6 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.is_asked = false;
         let polled = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
         this.writing.watch(context, polled)
     }
@@ -312,6 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.look_after_sender(context)?;
         let polled = Pin::new(&mut this.socket).poll_flush(context);
         this.writing.watch(context, polled)
     }

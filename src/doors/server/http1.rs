@@ -37,7 +37,8 @@ where
         .header_read_timeout(None)
         .max_headers(limits.head.fields)
         .max_buf_size(limits.head.bytes * 2)
-        .half_close(false)
+        // The guard looks whether a sender that waits is still there.
+        .half_close(true)
         .serve_connection(TokioIo::new(guarded), service);
     tokio::pin!(connection);
     let is_done = tokio::select! {

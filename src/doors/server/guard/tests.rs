@@ -1,5 +1,7 @@
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -10,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -28,8 +31,14 @@ async fn read(chunked: &[u8], is_guarded: bool) -> Option<Bytes> {
         for part in chunked.chunks(7) {
             let _ = sender.write_all(part).await;
         }
-        let _ = sender.shutdown().await;
+        let mut checker = Chunks::begin();
+        checker.check(chunked);
+        // Whoever hangs up is not answered, and a body that is not over never will be unless somebody does.
+        if !checker.is_over() {
+            let _ = sender.shutdown().await;
+        }
         let _ = sender.read_to_end(&mut Vec::new()).await;
+        let _ = sender.shutdown().await;
     };
     let guarded = Guard::new(socket, Limits::default());
     let mut builder = http1::Builder::new();
@@ -45,6 +54,35 @@ async fn read(chunked: &[u8], is_guarded: bool) -> Option<Bytes> {
         }
     };
     body.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
+    for request in [
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    ] {
+        let (mut sender, socket) = tokio::io::duplex(1024);
+        let asked = Notify::new();
+        let service = service_fn(|request: Request<Incoming>| async {
+            let _ = request.into_body().collect().await;
+            asked.notify_one();
+            pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+        });
+        let guarded = Guard::new(socket, Limits::default());
+        let serving = http1::Builder::new()
+            .half_close(true)
+            .serve_connection(TokioIo::new(guarded), service);
+        let sending = async {
+            sender.write_all(request.as_bytes()).await.unwrap();
+            asked.notified().await;
+            drop(sender);
+        };
+        let both = async { tokio::join!(serving, sending).0 };
+        let served = tokio::time::timeout(Duration::from_secs(20), both).await;
+        assert!(served.expect("an end").is_err(), "{request:?}");
+    }
 }
 
 /// A chunk as it should be, or nearly.
