@@ -42,6 +42,8 @@ where
         .serve_connection(TokioIo::new(guarded), service);
     tokio::pin!(connection);
     let is_done = tokio::select! {
+        // Which comes first makes no difference, and lots need not be drawn for it.
+        biased;
         _ = connection.as_mut() => true,
         _ = stop.changed() => false,
     };

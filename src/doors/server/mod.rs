@@ -132,6 +132,7 @@ impl Server {
             true
         };
         let had_place = tokio::select! {
+            biased;
             had_place = served => had_place,
             // No request is at work, so nothing is owed.
             () = place.dismissed() => false,
