@@ -1,4 +1,4 @@
-//! What does verification cost, for each provider and for small and large bodies?
+//! What does verification cost, for each provider, for small bodies, large ones, and large ones of many members?
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -27,8 +27,31 @@ fn provider(kind: &Kind) -> Arc<dyn Provider> {
     .expect("a provider")
 }
 
+/// What a body is grown with, which decides what it costs to pass.
+#[derive(Clone, Copy, Debug)]
+enum Growth {
+    /// One long string.
+    Text,
+    /// An array of small objects, as bodies really are.
+    Structure,
+}
+
+impl Growth {
+    /// A member's value of so many bytes, or a few less.
+    fn value(self, bytes: usize) -> String {
+        match self {
+            Self::Text => format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))),
+            Self::Structure => {
+                let item = r#"{"id":"txn_5feceb66ffc86f38d952","amount":4247,"merchant":"786c6d4679c6a4d9e8f1b2c3"}"#;
+                let items = vec![item; bytes.saturating_sub(2) / (item.len() + 1)];
+                format!("[{}]", items.join(","))
+            }
+        }
+    }
+}
+
 /// The provider's own sample, its JSON grown to about `bytes` and signed anew where it was signed.
-fn message(kind: &Kind, bytes: usize) -> Message {
+fn message(kind: &Kind, bytes: usize, growth: Growth) -> Message {
     let mut sample: Sample = (kind.sample)(&SampleOrder {
         event: kind.events[0],
         secret: Some(SECRET),
@@ -36,11 +59,11 @@ fn message(kind: &Kind, bytes: usize) -> Message {
         nonce: 1,
     });
     if sample.body.len() < bytes && sample.body.last() == Some(&b'}') {
-        let padding = "x".repeat(bytes - sample.body.len());
+        let padding = growth.value(bytes - sample.body.len());
         sample.body.pop();
         sample
             .body
-            .extend(format!(r#","padding":"{padding}"}}"#).bytes());
+            .extend(format!(r#","padding":{padding}}}"#).bytes());
     }
     let mut headers = HeaderMap::new();
     for (name, value) in &sample.headers {
@@ -77,17 +100,20 @@ fn verify(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("verify");
     for kind in KINDS {
         let provider = provider(kind);
-        let sizes: &[usize] = if kind.needs_body {
-            &[600, 16 * 1024]
-        } else {
-            &[0]
+        let bodies: &[(&str, usize, Growth)] = match kind.needs_body {
+            true => &[
+                ("600", 600, Growth::Text),
+                ("16384", 16 * 1024, Growth::Text),
+                ("16384 of structure", 16 * 1024, Growth::Structure),
+            ],
+            false => &[("0", 0, Growth::Text)],
         };
-        for &size in sizes {
-            let message = message(kind, size);
-            assert!(provider.verify(&message, NOW).is_ok(), "{kind:?} {size}");
+        for &(name, size, growth) in bodies {
+            let message = message(kind, size, growth);
+            assert!(provider.verify(&message, NOW).is_ok(), "{kind:?} {name}");
             group.throughput(Throughput::Elements(1));
             group.bench_with_input(
-                BenchmarkId::new(kind.name, size),
+                BenchmarkId::new(kind.name, name),
                 &message,
                 |bencher, message| {
                     bencher.iter(|| provider.verify(black_box(message), NOW));

@@ -1,14 +1,17 @@
 //! Reads the few members of a JSON object that decide something, and nothing else.
 //!
-//! The body is never re-serialised. What is not asked for is skipped without being interpreted: odd
-//! numbers, lone surrogates and any depth of nesting pass, as long as the grammar holds. A member that
-//! stands there twice is reported as doubled, since two readers would take different ones of the two.
+//! The body is never re-serialised. What is not asked for is passed without being interpreted: odd numbers, lone
+//! surrogates and any depth of nesting pass, as long as the grammar holds. A member that stands there twice is
+//! reported as doubled, since two readers would take different ones of the two.
+
+mod scan;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{Deserializer, Visitor};
+
+use crate::rules::json::scan::Scanner;
 
 /// The body is not one JSON object and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub struct NoObject;
 
 /// The members that were asked for, in the order of the body, doubled ones included.
 #[derive(Debug, Default)]
-pub struct Members<'a>(Found<'a>);
+pub struct Members<'a>(Vec<(Name<'a>, Value<'a>)>);
 
 /// One member of an object.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +27,20 @@ pub enum Member<'a> {
     /// It is not there.
     Absent,
     /// It is there once.
-    One(&'a RawValue),
+    One(Value<'a>),
     /// It is there more than once.
     Doubled,
 }
+
+/// A value as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a>(&'a str);
+
+/// A member's name, decoded, as bytes: names that are no Unicode (a lone surrogate) must not end the reading.
+type Name<'a> = Cow<'a, [u8]>;
+
+/// Members that there is room for at once.
+const MEMBERS_USUALLY: usize = 8;
 
 // === impl Members ===
 
@@ -35,37 +48,39 @@ impl<'a> Members<'a> {
     /// Reads the members of the one object in `json` whose decoded name `wants` accepts.
     ///
     /// # Errors
-    /// [`NoObject`] if `json` is anything but one object.
+    /// [`NoObject`] if `json` is anything but one object, or what was asked for is no Unicode.
     pub fn read(json: &'a [u8], wants: impl Fn(&[u8]) -> bool) -> Result<Self, NoObject> {
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let members = reader
-            .deserialize_map(ObjectVisitor { wants })
-            .map_err(|_| NoObject)?;
-        reader.end().map_err(|_| NoObject)?;
-        Ok(Self(members))
+        let mut scanner = Scanner::new(json);
+        let members = Self::of_object(&mut scanner, &wants);
+        members.filter(|_| scanner.is_at_end()).ok_or(NoObject)
     }
 
     /// Reads the members of the one object in `json`, and those of the object that its member `inner` is, in
     /// one pass. `wants` need not name `inner`, which is not among the first.
     ///
-    /// `None` wherever [`Members::read`], asked twice, has to tell what there is: in what is no Unicode or not
-    /// one object, and where `inner` is absent, doubled or no object.
+    /// `None` wherever [`Members::read`], asked twice, has to tell what there is: where what was asked for is no
+    /// Unicode, in what is not one object, and where `inner` is absent, doubled or no object.
     pub fn read_two(
         json: &'a [u8],
         wants: impl Fn(&[u8]) -> bool,
         inner: &str,
         wants_of_inner: impl Fn(&[u8]) -> bool,
     ) -> Option<(Self, Self)> {
-        let text = std::str::from_utf8(json).ok()?;
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let both = TwoVisitor {
-            wants,
-            inner: inner.as_bytes(),
-            wants_of_inner,
-        };
-        let (members, of_inner) = reader.deserialize_map(both).ok()?;
-        reader.end().ok()?;
-        Some((Self(members), Self(of_inner)))
+        let mut scanner = Scanner::new(json);
+        let mut members = Self::with_room();
+        let mut of_inner = None;
+        each_member(&mut scanner, |name, scanner| {
+            if *name != *inner.as_bytes() {
+                return members.take_if(&wants, name, scanner.value()?);
+            }
+            let begin = scanner.at();
+            let found = Self::of_object(scanner, &wants_of_inner)?;
+            let written = json.get(begin..scanner.at())?;
+            let is_first = of_inner.replace(found).is_none();
+            (is_first && is_unicode(written)).then_some(())
+        })?;
+        let of_inner = of_inner.filter(|_| scanner.is_at_end())?;
+        Some((members, of_inner))
     }
 
     /// The member of this name.
@@ -76,15 +91,41 @@ impl<'a> Members<'a> {
             .filter(|(other, _)| other.as_ref() == name.as_bytes());
         match (found.next(), found.next()) {
             (None, _) => Member::Absent,
-            (Some((_, value)), None) => Member::One(value),
+            (Some((_, value)), None) => Member::One(*value),
             (Some(_), Some(_)) => Member::Doubled,
         }
     }
 
     /// Every member, sorted by name; doubled ones stay in the order of the body.
-    pub fn sorted(mut self) -> impl Iterator<Item = (Cow<'a, [u8]>, &'a RawValue)> {
+    pub fn sorted(mut self) -> impl Iterator<Item = (Name<'a>, Value<'a>)> {
         self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
         self.0.into_iter()
+    }
+
+    fn with_room() -> Self {
+        Self(Vec::with_capacity(MEMBERS_USUALLY))
+    }
+
+    fn of_object(scanner: &mut Scanner<'a>, wants: &impl Fn(&[u8]) -> bool) -> Option<Self> {
+        let mut members = Self::with_room();
+        each_member(scanner, |name, scanner| {
+            members.take_if(wants, name, scanner.value()?)
+        })?;
+        Some(members)
+    }
+
+    /// `None` if it is wanted and no Unicode.
+    fn take_if(
+        &mut self,
+        wants: &impl Fn(&[u8]) -> bool,
+        name: Name<'a>,
+        value: &'a [u8],
+    ) -> Option<()> {
+        if wants(&name) {
+            let value = std::str::from_utf8(value).ok()?;
+            self.0.push((name, Value(value)));
+        }
+        Some(())
     }
 }
 
@@ -92,7 +133,7 @@ impl<'a> Members<'a> {
 
 impl<'a> Member<'a> {
     /// The value, if it is there once.
-    pub fn value(self) -> Option<&'a RawValue> {
+    pub fn value(self) -> Option<Value<'a>> {
         match self {
             Self::One(value) => Some(value),
             Self::Absent | Self::Doubled => None,
@@ -101,130 +142,77 @@ impl<'a> Member<'a> {
 
     /// The value, if it is there once and is a string that can be decoded.
     pub fn text(self) -> Option<Cow<'a, str>> {
-        self.value().and_then(text)
+        self.value().and_then(Value::text)
     }
 }
 
-/// The decoded string, if the value is one.
-pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    struct TextVisitor;
+// === impl Value ===
 
-    impl<'de> Visitor<'de> for TextVisitor {
-        type Value = Cow<'de, str>;
+impl<'a> Value<'a> {
+    /// The value as it is written.
+    pub fn as_written(self) -> &'a str {
+        self.0
+    }
+
+    /// The decoded string, if the value is one.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let text = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        match text.contains('\\') {
+            false => Some(Cow::Borrowed(text)),
+            true => serde_json::from_str(self.0).ok().map(Cow::Owned),
+        }
+    }
+}
+
+/// Passes an object, and has `on_member` pass each of its values. `None` if it is none, or as soon as that says so.
+fn each_member<'a>(
+    scanner: &mut Scanner<'a>,
+    mut on_member: impl FnMut(Name<'a>, &mut Scanner<'a>) -> Option<()>,
+) -> Option<()> {
+    if !scanner.takes(b'{') {
+        return None;
+    }
+    if scanner.takes(b'}') {
+        return Some(());
+    }
+    loop {
+        let name = decoded(scanner.name()?)?;
+        on_member(name, scanner)?;
+        if !scanner.takes(b',') {
+            return scanner.takes(b'}').then_some(());
+        }
+    }
+}
+
+fn is_unicode(text: &[u8]) -> bool {
+    // It nearly always is ASCII, which is told in a third of the time.
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+/// A name as it is meant; `None` if an escape in it is broken.
+fn decoded(written: &[u8]) -> Option<Name<'_>> {
+    if !written.contains(&b'\\') {
+        return Some(Cow::Borrowed(written));
+    }
+    struct BytesVisitor;
+
+    impl Visitor<'_> for BytesVisitor {
+        type Value = Vec<u8>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
+            f.write_str("a name")
         }
 
-        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-            Ok(Cow::Borrowed(text))
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Cow::Owned(text.to_owned()))
+        fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+            Ok(name.to_vec())
         }
     }
 
-    serde_json::Deserializer::from_str(value.get())
-        .deserialize_str(TextVisitor)
+    let quoted = [b"\"", written, b"\""].concat();
+    serde_json::Deserializer::from_slice(&quoted)
+        .deserialize_bytes(BytesVisitor)
         .ok()
-}
-
-type Found<'a> = Vec<(Cow<'a, [u8]>, &'a RawValue)>;
-
-struct TwoVisitor<'n, F, G> {
-    wants: F,
-    inner: &'n [u8],
-    wants_of_inner: G,
-}
-
-impl<'de, F: Fn(&[u8]) -> bool, G: Fn(&[u8]) -> bool> Visitor<'de> for TwoVisitor<'_, F, G> {
-    type Value = (Found<'de>, Found<'de>);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with another in it")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        let mut of_inner = None;
-        while let Some(Name(name)) = map.next_key()? {
-            if *name == *self.inner {
-                let wants = &self.wants_of_inner;
-                if of_inner
-                    .replace(map.next_value_seed(ObjectVisitor { wants })?)
-                    .is_some()
-                {
-                    return Err(A::Error::custom("it is doubled"));
-                }
-            } else if (self.wants)(&name) {
-                members.push((name, map.next_value()?));
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        let of_inner = of_inner.ok_or_else(|| A::Error::custom("it is absent"))?;
-        Ok((members, of_inner))
-    }
-}
-
-struct ObjectVisitor<F> {
-    wants: F,
-}
-
-impl<'de, F: Fn(&[u8]) -> bool> DeserializeSeed<'de> for ObjectVisitor<F> {
-    type Value = Found<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, F: Fn(&[u8]) -> bool> Visitor<'de> for ObjectVisitor<F> {
-    type Value = Found<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(Name(name)) = map.next_key()? {
-            if (self.wants)(&name) {
-                members.push((name, map.next_value()?));
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(members)
-    }
-}
-
-/// A member's name as bytes: names that are no Unicode (a lone surrogate) must not end the reading.
-struct Name<'a>(Cow<'a, [u8]>);
-
-impl<'de> serde::Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-
-            fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(name.to_vec())))
-            }
-        }
-
-        deserializer.deserialize_bytes(NameVisitor)
-    }
+        .map(Cow::Owned)
 }
 
 #[cfg(test)]
@@ -289,6 +277,8 @@ mod tests {
             b"{'event':1}",
             b"{\"event\":\"a\",}",
             b"\x00",
+            b"{\"a\nb\":1,\"event\":\"a\"}",
+            b"{\"event\":\"a\nb\"}",
         ] {
             assert_eq!(event(json), Err(NoObject), "{json:?}");
         }
@@ -312,7 +302,7 @@ mod tests {
         let Member::One(inner) = members.member("in") else {
             return None;
         };
-        let of_inner = Members::read(inner.get().as_bytes(), |name| name == b"a").ok()?;
+        let of_inner = Members::read(inner.as_written().as_bytes(), |name| name == b"a").ok()?;
         let but_inner = members.0.into_iter().filter(|(name, _)| **name != *b"in");
         Some((shown(but_inner), shown(of_inner.0.into_iter())))
     }
@@ -323,9 +313,9 @@ mod tests {
         Some((shown(members.0.into_iter()), shown(of_inner.0.into_iter())))
     }
 
-    fn shown<'a>(members: impl Iterator<Item = (Cow<'a, [u8]>, &'a RawValue)>) -> Vec<String> {
+    fn shown<'a>(members: impl Iterator<Item = (Name<'a>, Value<'a>)>) -> Vec<String> {
         members
-            .map(|(name, value)| format!("{name:?} {}", value.get()))
+            .map(|(name, value)| format!("{name:?} {}", value.as_written()))
             .collect()
     }
 

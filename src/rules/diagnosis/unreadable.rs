@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use crate::rules::diagnosis::Finding;
-use crate::rules::json::{Member, Members, text};
+use crate::rules::json::{Member, Members};
 use crate::words::time::Timestamp;
 
 /// Why `body` is not one JSON object; `None` where it is.
@@ -38,8 +38,8 @@ pub fn explain_text(members: &Members<'_>, name: &str) -> Option<Finding> {
     let problem = match members.member(name) {
         Member::Absent => "is not there",
         Member::Doubled => "is there twice, and two readers would take different ones",
-        Member::One(value) if !value.get().starts_with('"') => "is not a string",
-        Member::One(value) if text(value).is_none() => "holds an escape that is no character",
+        Member::One(value) if !value.as_written().starts_with('"') => "is not a string",
+        Member::One(value) if value.text().is_none() => "holds an escape that is no character",
         Member::One(_) => return None,
     };
     Some(Finding::cause(format!(

@@ -15,12 +15,11 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::hmac::{SignatureEncoding, Signer, to_hex};
-use crate::rules::json::{self, Members};
+use crate::rules::json::{Members, Value};
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
 use crate::words::identity::{Identity, PartsHasher};
@@ -278,7 +277,7 @@ impl Facts {
         let mut hasher = PartsHasher::new("walletwerk facts")
             .part(event.as_bytes())
             .maybe(time_text.as_deref().map(str::as_bytes))
-            .maybe(organization.map(|value| value.get().as_bytes()));
+            .maybe(organization.map(|value| value.as_written().as_bytes()));
         for (name, value) in data.sorted() {
             hasher = part_of_value(hasher.part(&name), value);
         }
@@ -301,7 +300,8 @@ impl Facts {
         let members = Members::read(body, telling).or_else(|_| Members::read(body, deciding));
         let members = members.ok()?;
         let data = members.member("data").value();
-        let data = data.map(|data| Members::read(data.get().as_bytes(), names_or_states_something));
+        let data =
+            data.map(|data| Members::read(data.as_written().as_bytes(), names_or_states_something));
         Some((members, data.and_then(Result::ok).unwrap_or_default()))
     }
 }
@@ -312,10 +312,10 @@ fn names_or_states_something(name: &[u8]) -> bool {
 }
 
 /// Adds a value as it means, not as it is written: a retry may have been serialised anew.
-fn part_of_value(hasher: PartsHasher, value: &RawValue) -> PartsHasher {
-    match json::text(value) {
+fn part_of_value(hasher: PartsHasher, value: Value<'_>) -> PartsHasher {
+    match value.text() {
         Some(text) => hasher.part(b"text").part(text.as_bytes()),
-        None => hasher.part(b"other").part(value.get().as_bytes()),
+        None => hasher.part(b"other").part(value.as_written().as_bytes()),
     }
 }
 
