@@ -14,8 +14,8 @@ pub fn of(body: &[u8], pointer: &str) -> Option<u64> {
         Value::Bool(is) => is.to_string(),
         Value::Null | Value::Array(_) | Value::Object(_) => return None,
     };
-    let hasher = PartsHasher::new("subject").part(text.as_bytes());
-    Some(hasher.key().leading())
+    let key = PartsHasher::new("subject").part(text.as_bytes()).key();
+    Some(key.leading())
 }
 
 #[cfg(test)]

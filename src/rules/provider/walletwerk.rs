@@ -274,12 +274,13 @@ impl Facts {
             .find_map(|name| data.member(name).text())
             .map(|text| text.into_owned());
         let organization = members.member("organization_id").value();
-        let mut hasher = PartsHasher::new("walletwerk facts")
+        let mut hasher = PartsHasher::new("walletwerk facts");
+        hasher
             .part(event.as_bytes())
             .maybe(time_text.as_deref().map(str::as_bytes))
             .maybe(organization.map(|value| value.as_written().as_bytes()));
         for (name, value) in data.sorted() {
-            hasher = part_of_value(hasher.part(&name), value);
+            part_of_value(hasher.part(&name), value);
         }
         Some(Self {
             time_text: time_text.map(|text| text.into_owned()),
@@ -312,11 +313,11 @@ fn names_or_states_something(name: &[u8]) -> bool {
 }
 
 /// Adds a value as it means, not as it is written: a retry may have been serialised anew.
-fn part_of_value(hasher: PartsHasher, value: Value<'_>) -> PartsHasher {
+fn part_of_value(hasher: &mut PartsHasher, value: Value<'_>) {
     match value.text() {
         Some(text) => hasher.part(b"text").part(text.as_bytes()),
         None => hasher.part(b"other").part(value.as_written().as_bytes()),
-    }
+    };
 }
 
 /// The usable delivery id, and whether there is one that cannot be used.

@@ -46,6 +46,24 @@ fn verdict(body: &[u8], further: &[(&str, &str)]) -> Verdict {
     judge(&*provider(), &signed(body, further), now()).unwrap()
 }
 
+/// Computed apart, in Python: the id key is made of it, and what is stored by one release is known to the next.
+#[test]
+fn the_facts_are_hashed_as_earlier_releases_did() {
+    for (body, facts) in [
+        (
+            A.to_owned(),
+            "1947543cbaa899a0a110e5ad1ddaaa6d354c3d69a61511923c9b380362c59385",
+        ),
+        (
+            A.replace("card_id\":\"card", "card\\u005fid\" : \"c\\u0061rd"),
+            "1947543cbaa899a0a110e5ad1ddaaa6d354c3d69a61511923c9b380362c59385",
+        ),
+    ] {
+        let identity = verdict(body.as_bytes(), &[]).identity;
+        assert_eq!(to_hex(&identity.facts.unwrap()), facts, "{body}");
+    }
+}
+
 #[test]
 fn the_computed_vectors_verify_in_hex_and_base64() {
     assert_eq!((A.len(), B.len(), C.len()), (257, 196, 91));

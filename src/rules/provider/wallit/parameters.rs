@@ -75,7 +75,7 @@ impl Parameters {
                 true => Cow::Owned(value.to_ascii_lowercase()),
                 false => Cow::Borrowed(value),
             };
-            hasher = hasher.part(name.as_bytes()).part(value.as_bytes());
+            hasher.part(name.as_bytes()).part(value.as_bytes());
         }
         hasher.digest()
     }
