@@ -10,6 +10,7 @@
 
 mod diagnosis;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,11 +101,11 @@ struct WalletWerk {
 }
 
 /// What the body says of the event.
-struct Facts {
-    event: String,
+struct Facts<'a> {
+    event: Cow<'a, str>,
     time: Option<Timestamp>,
-    time_text: Option<String>,
-    subject: Option<String>,
+    time_text: Option<Cow<'a, str>>,
+    subject: Option<Cow<'a, str>>,
     digest: [u8; 32],
 }
 
@@ -190,7 +191,7 @@ impl WalletWerk {
         &self,
         message: &Message,
         now: Timestamp,
-        facts: Option<Facts>,
+        facts: Option<Facts<'_>>,
         secret: &Reference,
         proof: &'static str,
     ) -> Verdict {
@@ -233,7 +234,7 @@ impl WalletWerk {
                 // A test that is pressed twice must arrive twice.
                 id_counts: is_test,
             },
-            ce_type: format!("eu.walletwerk.{}", facts.event),
+            ce_type: ["eu.walletwerk.", &facts.event].concat(),
             time: facts.time,
             assurance: Assurance::Signature,
             secret: Some(secret.clone()),
@@ -243,7 +244,7 @@ impl WalletWerk {
             is_test,
             delivery_id_ignored,
             is_undated: facts.time.is_none(),
-            subject: facts.subject,
+            subject: facts.subject.map(Cow::into_owned),
             event_type: facts.event.into(),
         }
     }
@@ -255,15 +256,15 @@ impl WalletWerk {
 
 // === impl Facts ===
 
-impl Facts {
+impl<'a> Facts<'a> {
     /// `None` where the body is no object, or `event` is not one decodable string, or another event
     /// than a test has not one readable `timestamp`.
-    fn read(body: &[u8]) -> Option<Self> {
+    fn read(body: &'a [u8]) -> Option<Self> {
         let deciding = |name: &[u8]| matches!(name, b"event" | b"timestamp");
         let telling = |name: &[u8]| deciding(name) || matches!(name, b"organization_id" | b"data");
         let both = Members::read_two(body, telling, "data", names_or_states_something);
         let (members, data) = both.or_else(|| Self::read_apart(body, deciding, telling))?;
-        let event = members.member("event").text()?.into_owned();
+        let event = members.member("event").text()?;
         let time_text = members.member("timestamp").text();
         let time = time_text.as_deref().and_then(Timestamp::parse_rfc3339);
         if time.is_none() && event != TEST_EVENT {
@@ -271,8 +272,7 @@ impl Facts {
         }
         let subject = ["card_id", "recipient_id", "campaign_id"]
             .iter()
-            .find_map(|name| data.member(name).text())
-            .map(|text| text.into_owned());
+            .find_map(|name| data.member(name).text());
         let organization = members.member("organization_id").value();
         let mut hasher = PartsHasher::new("walletwerk facts");
         hasher
@@ -283,9 +283,9 @@ impl Facts {
             part_of_value(hasher.part(&name), value);
         }
         Some(Self {
-            time_text: time_text.map(|text| text.into_owned()),
             event,
             time,
+            time_text,
             subject,
             digest: hasher.digest(),
         })
@@ -294,10 +294,10 @@ impl Facts {
     /// Reads a body that is not quite as it should be. What merely tells may be broken without making the
     /// event unreadable.
     fn read_apart(
-        body: &[u8],
+        body: &'a [u8],
         deciding: impl Fn(&[u8]) -> bool,
         telling: impl Fn(&[u8]) -> bool,
-    ) -> Option<(Members<'_>, Members<'_>)> {
+    ) -> Option<(Members<'a>, Members<'a>)> {
         let members = Members::read(body, telling).or_else(|_| Members::read(body, deciding));
         let members = members.ok()?;
         let data = members.member("data").value();
@@ -332,9 +332,9 @@ fn delivery_id(head: &Head) -> (Option<Box<str>>, bool) {
 }
 
 /// The unsigned headers that say something else than the body, with what the body says.
-fn corrections(head: &Head, facts: &Facts) -> Vec<(HeaderName, Option<HeaderValue>)> {
+fn corrections(head: &Head, facts: &Facts<'_>) -> Vec<(HeaderName, Option<HeaderValue>)> {
     let said = [
-        (&EVENT, Some(facts.event.as_str())),
+        (&EVENT, Some(&*facts.event)),
         (&TIMESTAMP, facts.time_text.as_deref()),
     ];
     said.into_iter()

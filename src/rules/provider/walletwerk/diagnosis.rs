@@ -41,7 +41,7 @@ fn about_an_unreadable_body(body: &[u8]) -> Vec<Finding> {
         .collect()
 }
 
-fn about_staleness(provider: &WalletWerk, case: &Case<'_>, facts: &Facts) -> Option<Finding> {
+fn about_staleness(provider: &WalletWerk, case: &Case<'_>, facts: &Facts<'_>) -> Option<Finding> {
     let time = facts
         .time
         .filter(|time| !provider.is_fresh(*time, case.now))?;
