@@ -9,6 +9,7 @@
 //! five minutes would refuse honest retries; `max_age` together with the ledger closes replay instead.
 
 mod diagnosis;
+mod facts;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use sha2::{Digest, Sha256};
 
 use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::hmac::{SignatureEncoding, Signer, to_hex};
-use crate::rules::json::{Members, Value};
+use crate::rules::provider::walletwerk::facts::Facts;
 use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
 use crate::rules::reader::Section;
-use crate::words::identity::{Identity, PartsHasher};
+use crate::words::identity::Identity;
 use crate::words::message::{Head, Message};
 use crate::words::secret::{Reference, Secret};
 use crate::words::time::Timestamp;
@@ -98,15 +99,6 @@ struct WalletWerk {
     signers: Vec<Signer>,
     encoding: SignatureEncoding,
     max_age: Duration,
-}
-
-/// What the body says of the event.
-struct Facts<'a> {
-    event: Cow<'a, str>,
-    time: Option<Timestamp>,
-    time_text: Option<Cow<'a, str>>,
-    subject: Option<Cow<'a, str>>,
-    digest: [u8; 32],
 }
 
 fn build(secrets: Vec<Secret>, verify: &mut Section<'_>) -> Option<Arc<dyn Provider>> {
@@ -252,72 +244,6 @@ impl WalletWerk {
     fn is_fresh(&self, time: Timestamp, now: Timestamp) -> bool {
         time >= now.before(self.max_age) && time <= now.after(AHEAD)
     }
-}
-
-// === impl Facts ===
-
-impl<'a> Facts<'a> {
-    /// `None` where the body is no object, or `event` is not one decodable string, or another event
-    /// than a test has not one readable `timestamp`.
-    fn read(body: &'a [u8]) -> Option<Self> {
-        let deciding = |name: &[u8]| matches!(name, b"event" | b"timestamp");
-        let telling = |name: &[u8]| deciding(name) || matches!(name, b"organization_id" | b"data");
-        let both = Members::read_two(body, telling, "data", names_or_states_something);
-        let (members, data) = both.or_else(|| Self::read_apart(body, deciding, telling))?;
-        let event = members.member("event").text()?;
-        let time_text = members.member("timestamp").text();
-        let time = time_text.as_deref().and_then(Timestamp::parse_rfc3339);
-        if time.is_none() && event != TEST_EVENT {
-            return None;
-        }
-        let subject = ["card_id", "recipient_id", "campaign_id"]
-            .iter()
-            .find_map(|name| data.member(name).text());
-        let organization = members.member("organization_id").value();
-        let mut hasher = PartsHasher::new("walletwerk facts");
-        hasher
-            .part(event.as_bytes())
-            .maybe(time_text.as_deref().map(str::as_bytes))
-            .maybe(organization.map(|value| value.as_written().as_bytes()));
-        for (name, value) in data.sorted() {
-            part_of_value(hasher.part(&name), value);
-        }
-        Some(Self {
-            event,
-            time,
-            time_text,
-            subject,
-            digest: hasher.digest(),
-        })
-    }
-
-    /// Reads a body that is not quite as it should be. What merely tells may be broken without making the
-    /// event unreadable.
-    fn read_apart(
-        body: &'a [u8],
-        deciding: impl Fn(&[u8]) -> bool,
-        telling: impl Fn(&[u8]) -> bool,
-    ) -> Option<(Members<'a>, Members<'a>)> {
-        let members = Members::read(body, telling).or_else(|_| Members::read(body, deciding));
-        let members = members.ok()?;
-        let data = members.member("data").value();
-        let data =
-            data.map(|data| Members::read(data.as_written().as_bytes(), names_or_states_something));
-        Some((members, data.and_then(Result::ok).unwrap_or_default()))
-    }
-}
-
-/// Whether a member of `data` is an id or a status, so part of what the event is.
-fn names_or_states_something(name: &[u8]) -> bool {
-    matches!(name, b"id" | b"status") || name.ends_with(b"_id") || name.ends_with(b"_status")
-}
-
-/// Adds a value as it means, not as it is written: a retry may have been serialised anew.
-fn part_of_value(hasher: &mut PartsHasher, value: Value<'_>) {
-    match value.text() {
-        Some(text) => hasher.part(b"text").part(text.as_bytes()),
-        None => hasher.part(b"other").part(value.as_written().as_bytes()),
-    };
 }
 
 /// The usable delivery id, and whether there is one that cannot be used.

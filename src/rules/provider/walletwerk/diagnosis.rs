@@ -3,8 +3,9 @@
 use crate::rules::diagnosis::signature::{self, BodySignature};
 use crate::rules::diagnosis::{Case, Finding, span, unreadable};
 use crate::rules::json::Members;
+use crate::rules::provider::walletwerk::facts::Facts;
 use crate::rules::provider::walletwerk::{
-    AHEAD, DELIVERY_ID, Facts, SIGNATURE, TEST_EVENT, TIMESTAMP, WalletWerk,
+    AHEAD, DELIVERY_ID, SIGNATURE, TEST_EVENT, TIMESTAMP, WalletWerk,
 };
 
 /// What was found out.
