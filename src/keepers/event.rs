@@ -60,6 +60,7 @@ use crate::keepers::store::jobs::{AttemptRecord, JobId, NewJob, NewState, Queue}
 use crate::keepers::store::pending::Pending;
 use crate::rules::clean::{self, Attempt};
 use crate::rules::config::Route;
+use crate::rules::provider::Screened;
 use crate::rules::subject;
 use crate::words::identity::{Key, Keys};
 use crate::words::message::Message;
@@ -150,12 +151,13 @@ impl Event<Received> {
         }
     }
 
-    /// Has the route's provider judge the raw bytes.
+    /// Has the route's provider judge the raw bytes. `screened` is what it said of the head.
     ///
     /// # Errors
     /// The true reason, for the log.
-    pub fn verify(self, now: Timestamp) -> Result<Event<Verified>, Unverified> {
-        let verdict = self.route.provider.verify(&self.stage.message, now)?;
+    pub fn verify(self, screened: Screened, now: Timestamp) -> Result<Event<Verified>, Unverified> {
+        let Received { message } = &self.stage;
+        let verdict = self.route.provider.verify(message, screened, now)?;
         // Digests of what the event says: made once, for they cost as much as a small body's signature.
         let keys = Keys::new(
             &self.route.name,

@@ -202,7 +202,7 @@ impl Gate {
             true => Err(Unverified::MissingCredential),
             false => route.config.provider.screen(&head),
         };
-        screened.map_err(|reason| unverified(reason).closing())?;
+        let screened = screened.map_err(|reason| unverified(reason).closing())?;
         let read = self
             .read_body(body, &route, clients, client, is_limited)
             .await?;
@@ -216,7 +216,7 @@ impl Gate {
             body: read.bytes,
         };
         let event = Event::received(message, Arc::clone(&route.config))
-            .verify(self.clock.now())
+            .verify(screened, self.clock.now())
             .map_err(unverified)?;
         drop(read.unverified);
         trace.event = Some(self.note_verified(&route, &event));

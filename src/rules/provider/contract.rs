@@ -223,8 +223,8 @@ fn judge(
     message: &Message,
     now: Timestamp,
 ) -> Result<Verdict, Unverified> {
-    provider.screen(&message.head)?;
-    provider.verify(message, now)
+    let screened = provider.screen(&message.head)?;
+    provider.verify(message, screened, now)
 }
 
 fn keys(verdict: &Verdict) -> Keys {

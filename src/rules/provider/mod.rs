@@ -18,6 +18,7 @@ use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 
 use crate::rules::diagnosis::{Case, Finding};
+use crate::rules::hmac::Tag;
 use crate::rules::reader::Section;
 use crate::words::message::{Head, Message};
 use crate::words::secret::{Reference, Secret};
@@ -36,13 +37,19 @@ pub trait Provider: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The reason to refuse the request at once.
-    fn screen(&self, head: &Head) -> Result<(), Unverified>;
+    fn screen(&self, head: &Head) -> Result<Screened, Unverified>;
 
-    /// Judges the complete message over its raw bytes; every configured secret is tried.
+    /// Judges the complete message over its raw bytes; every configured secret is tried. `screened` is what its head
+    /// was found to hold; anything else is refused, as a wrong signature is.
     ///
     /// # Errors
     /// The reason why the message is not authentic, or not a message of this provider.
-    fn verify(&self, message: &Message, now: Timestamp) -> Result<Verdict, Unverified>;
+    fn verify(
+        &self,
+        message: &Message,
+        screened: Screened,
+        now: Timestamp,
+    ) -> Result<Verdict, Unverified>;
 
     /// The secrets that can match, by reference.
     fn secrets(&self) -> Vec<Reference>;
@@ -64,6 +71,13 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn is_unproven(&self) -> bool {
         false
     }
+}
+
+/// What [`Provider::screen`] read in a head, so that [`Provider::verify`] need not read it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screened {
+    /// The signature of the body, where the provider sends one.
+    pub tag: Option<Tag>,
 }
 
 /// What is the same for all routes of a provider.

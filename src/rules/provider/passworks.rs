@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::rules::diagnosis::{Case, Finding, presented, unreadable};
 use crate::rules::json::Members;
-use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
+use crate::rules::provider::{Kind, Provider, Sample, SampleOrder, Screened};
 use crate::rules::reader::Section;
 use crate::words::identity::Identity;
 use crate::words::message::{Head, Message};
@@ -98,11 +98,16 @@ impl Provider for Passworks {
     }
 
     /// The key is all there is to verify, so it is compared before the body is read.
-    fn screen(&self, head: &Head) -> Result<(), Unverified> {
-        self.verify_key(head).map(|_| ())
+    fn screen(&self, head: &Head) -> Result<Screened, Unverified> {
+        self.verify_key(head).map(|_| Screened::default())
     }
 
-    fn verify(&self, message: &Message, _now: Timestamp) -> Result<Verdict, Unverified> {
+    fn verify(
+        &self,
+        message: &Message,
+        _screened: Screened,
+        _now: Timestamp,
+    ) -> Result<Verdict, Unverified> {
         let secret = self.verify_key(&message.head)?.clone();
         let facts = Facts::read(&message.body);
         let fate = match &facts {

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::hmac::{SignatureEncoding, Signer, to_hex};
 use crate::rules::provider::walletwerk::facts::Facts;
-use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
+use crate::rules::provider::{Kind, Provider, Sample, SampleOrder, Screened};
 use crate::rules::reader::Section;
 use crate::words::identity::Identity;
 use crate::words::message::{Head, Message};
@@ -128,19 +128,24 @@ impl Provider for WalletWerk {
         &KIND
     }
 
-    fn screen(&self, head: &Head) -> Result<(), Unverified> {
+    fn screen(&self, head: &Head) -> Result<Screened, Unverified> {
         let value = head
             .single(&SIGNATURE)
             .map_err(|_| Unverified::Ambiguous)?
             .ok_or(Unverified::MissingCredential)?;
         match self.encoding.decode(value.as_bytes()) {
-            Some(_) => Ok(()),
+            Some(tag) => Ok(Screened { tag: Some(tag) }),
             None => Err(Unverified::IllShapedCredential),
         }
     }
 
-    fn verify(&self, message: &Message, now: Timestamp) -> Result<Verdict, Unverified> {
-        let (signer, proof) = self.verify_signature(message)?;
+    fn verify(
+        &self,
+        message: &Message,
+        screened: Screened,
+        now: Timestamp,
+    ) -> Result<Verdict, Unverified> {
+        let (signer, proof) = self.verify_signature(message, screened)?;
         let facts = Facts::read(&message.body);
         Ok(self.judge(message, now, facts, signer.reference(), proof))
     }
@@ -164,16 +169,12 @@ impl Provider for WalletWerk {
 }
 
 impl WalletWerk {
-    fn verify_signature(&self, message: &Message) -> Result<(&Signer, &'static str), Unverified> {
-        let value = message
-            .head
-            .single(&SIGNATURE)
-            .map_err(|_| Unverified::Ambiguous)?
-            .ok_or(Unverified::MissingCredential)?;
-        let tag = self
-            .encoding
-            .decode(value.as_bytes())
-            .ok_or(Unverified::IllShapedCredential)?;
+    fn verify_signature(
+        &self,
+        message: &Message,
+        screened: Screened,
+    ) -> Result<(&Signer, &'static str), Unverified> {
+        let tag = screened.tag.ok_or(Unverified::MissingCredential)?;
         let signer = Signer::find(&self.signers, &[&message.body], &tag)
             .ok_or(Unverified::WrongSignature)?;
         Ok((signer, tag.shape()))

@@ -21,7 +21,7 @@ use hyper::{Method, StatusCode};
 use crate::rules::diagnosis::{Case, Finding};
 use crate::rules::hmac::{SignatureEncoding, Signer};
 use crate::rules::provider::wallit::parameters::{Parameters, is_id_byte, is_shaped, is_type_byte};
-use crate::rules::provider::{Kind, Provider, Sample, SampleOrder};
+use crate::rules::provider::{Kind, Provider, Sample, SampleOrder, Screened};
 use crate::rules::reader::Section;
 use crate::words::identity::Identity;
 use crate::words::message::{Head, Message};
@@ -142,11 +142,17 @@ impl Provider for Wallit {
     }
 
     /// Everything but a form body is known from the head, so all of it is judged before the body.
-    fn screen(&self, head: &Head) -> Result<(), Unverified> {
-        self.prove(head, head.received_at).map(|_| ())
+    fn screen(&self, head: &Head) -> Result<Screened, Unverified> {
+        self.prove(head, head.received_at)
+            .map(|_| Screened::default())
     }
 
-    fn verify(&self, message: &Message, now: Timestamp) -> Result<Verdict, Unverified> {
+    fn verify(
+        &self,
+        message: &Message,
+        _screened: Screened,
+        now: Timestamp,
+    ) -> Result<Verdict, Unverified> {
         let (assurance, secret) = self.prove(&message.head, now)?;
         let parameters = Parameters::read(message)?;
         let callback_type = parameters.shaped(TYPE, is_type_byte)?;

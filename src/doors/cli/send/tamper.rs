@@ -52,7 +52,10 @@ impl Tamperer {
         let Some(message) = message(sample, now) else {
             return false;
         };
-        self.provider.screen(&message.head).is_err() || self.provider.verify(&message, now).is_err()
+        let screened = self.provider.screen(&message.head);
+        screened
+            .and_then(|screened| self.provider.verify(&message, screened, now))
+            .is_err()
     }
 }
 

@@ -141,11 +141,11 @@ fn judge(
             .single(name)
             .map_err(|_| Unverified::Ambiguous)?;
     }
-    provider.screen(&message.head)?;
+    let screened = provider.screen(&message.head)?;
     if kind.needs_body && message.body.is_empty() {
         return Err(Unverified::Empty);
     }
-    provider.verify(message, now)
+    provider.verify(message, screened, now)
 }
 
 fn capture(arguments: &Arguments) -> Result<Captured, String> {

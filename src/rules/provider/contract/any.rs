@@ -75,8 +75,8 @@ proptest! {
         let Some(message) = message else { return Ok(()) };
         for setting in settings() {
             let provider = setting.provider();
-            let _ = provider.screen(&message.head);
-            let judged = provider.verify(&message, now());
+            let screened = provider.screen(&message.head).unwrap_or_default();
+            let judged = provider.verify(&message, screened, now());
             prop_assert!(judged.is_err() || setting.assurance == Assurance::None);
             prop_assert_eq!(judged.is_ok(), judge(&*provider, &message, now()).is_ok());
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use hyper::Method;
 
 use crate::rules::hmac::{Signer, to_hex};
-use crate::rules::provider::Provider;
 use crate::rules::provider::contract::{build, headers, judge, keys, message, now, secret};
 use crate::rules::provider::walletwerk::KIND;
+use crate::rules::provider::{Provider, Screened};
 use crate::words::message::Message;
 use crate::words::time::Timestamp;
 use crate::words::verdict::{BuryReason, Fate, Unverified, Verdict};
@@ -44,6 +44,20 @@ fn signed(body: &[u8], further: &[(&str, &str)]) -> Message {
 
 fn verdict(body: &[u8], further: &[(&str, &str)]) -> Verdict {
     judge(&*provider(), &signed(body, further), now()).unwrap()
+}
+
+#[test]
+fn only_the_screened_signature_of_this_body_verifies() {
+    let provider = provider();
+    let message = signed(A.as_bytes(), &[]);
+    let of_another = provider.screen(&signed(B.as_bytes(), &[]).head).unwrap();
+    for (screened, reason) in [
+        (Screened::default(), Unverified::MissingCredential),
+        (of_another, Unverified::WrongSignature),
+    ] {
+        let judged = provider.verify(&message, screened, now());
+        assert_eq!(judged.map(|_| ()), Err(reason));
+    }
 }
 
 /// Computed apart, in Python: the id key is made of it, and what is stored by one release is known to the next.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::header::HeaderMap;
 
-use crate::rules::provider::Provider;
 use crate::rules::provider::contract::{
     build, headers, judge, keys, message, now, secret, with_headers, with_target,
 };
 use crate::rules::provider::wallit::{KIND, authentication, signing_text};
+use crate::rules::provider::{Provider, Screened};
 use crate::words::identity::Keys;
 use crate::words::message::Message;
 use crate::words::time::Timestamp;
@@ -128,7 +128,7 @@ fn a_signed_callback_verifies_within_five_minutes() {
             Err(Unverified::WrongTime),
         ),
     ] {
-        let judged = with_keys().verify(&callback, at);
+        let judged = with_keys().verify(&callback, Screened::default(), at);
         assert_eq!(
             judged.map(|verdict| assert_eq!(verdict.assurance, Assurance::Token)),
             outcome
@@ -140,7 +140,9 @@ fn a_signed_callback_verifies_within_five_minutes() {
 fn a_signed_callback_fails_with_another_key_or_another_query() {
     let other_key = signed_callback("AA772A5B-1E7B-461C-8AC6-CA9E6E2FD2B9", CALLBACK_TAG);
     assert_eq!(
-        with_keys().verify(&other_key, signed_at()).unwrap_err(),
+        with_keys()
+            .verify(&other_key, Screened::default(), signed_at())
+            .unwrap_err(),
         Unverified::WrongSecret
     );
     let other_query = with_target(
@@ -148,7 +150,9 @@ fn a_signed_callback_fails_with_another_key_or_another_query() {
         &format!("{CALLBACK}&X=1"),
     );
     assert_eq!(
-        with_keys().verify(&other_query, signed_at()).unwrap_err(),
+        with_keys()
+            .verify(&other_query, Screened::default(), signed_at())
+            .unwrap_err(),
         Unverified::WrongSignature
     );
 }
@@ -161,12 +165,18 @@ fn what_is_signed_must_verify_even_where_a_path_secret_suffices() {
         KEYS,
     );
     let target = CALLBACK.replace("/7Q", "/7Q-path-secret");
-    assert!(both.verify(&get(&target), now()).is_ok());
+    assert!(
+        both.verify(&get(&target), Screened::default(), now())
+            .is_ok()
+    );
     let forged = with_headers(&get(&target), |all| {
         let value = format!("{KEY}:{CALLBACK_TAG}");
         *all = headers(&[("authentication", &value), ("timestamp", DATE)]);
     });
-    assert!(both.verify(&forged, signed_at()).is_err());
+    assert!(
+        both.verify(&forged, Screened::default(), signed_at())
+            .is_err()
+    );
 }
 
 #[test]

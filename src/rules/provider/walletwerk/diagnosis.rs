@@ -3,6 +3,7 @@
 use crate::rules::diagnosis::signature::{self, BodySignature};
 use crate::rules::diagnosis::{Case, Finding, span, unreadable};
 use crate::rules::json::Members;
+use crate::rules::provider::Provider;
 use crate::rules::provider::walletwerk::facts::Facts;
 use crate::rules::provider::walletwerk::{
     AHEAD, DELIVERY_ID, SIGNATURE, TEST_EVENT, TIMESTAMP, WalletWerk,
@@ -10,7 +11,10 @@ use crate::rules::provider::walletwerk::{
 
 /// What was found out.
 pub fn findings(provider: &WalletWerk, case: &Case<'_>) -> Vec<Finding> {
-    if provider.verify_signature(case.message).is_err() {
+    let signed = provider
+        .screen(&case.message.head)
+        .and_then(|screened| provider.verify_signature(case.message, screened));
+    if signed.is_err() {
         let signature = BodySignature {
             header: &SIGNATURE,
             encoding: provider.encoding,
