@@ -3,10 +3,11 @@
 //! The memory has a fixed number of slots and forgets whatever another id displaces. It holds no ids, only
 //! hashes of them.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
 use crate::keepers::store::ShelfId;
+use crate::keepers::store::keymap::Seeds;
 use crate::words::identity::Key;
 
 /// Slots; 16 bytes each.
@@ -15,7 +16,7 @@ const SLOTS: usize = 8192;
 /// Which content an id came with last.
 pub struct Conflicts {
     slots: Mutex<Box<[Slot]>>,
-    hasher: RandomState,
+    seeds: Seeds,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -31,13 +32,13 @@ impl Conflicts {
     pub fn new() -> Self {
         Self {
             slots: Mutex::new(vec![Slot::default(); SLOTS].into_boxed_slice()),
-            hasher: RandomState::new(),
+            seeds: Seeds::default(),
         }
     }
 
     /// Whether this id came with other content before; remembers it with this one.
     pub fn note(&self, shelf: ShelfId, delivery_id: &str, content: Key) -> bool {
-        let id = self.hasher.hash_one((shelf, delivery_id));
+        let id = self.seeds.hash_one((shelf, delivery_id));
         let content = content.leading();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let place = usize::try_from(id % SLOTS as u64).unwrap_or(0);

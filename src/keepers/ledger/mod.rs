@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::keepers::ledger::conflicts::Conflicts;
 use crate::keepers::store::jobs::{JobId, NewJob, Queue};
+use crate::keepers::store::keymap::Seeds;
 use crate::keepers::store::pending::Pending;
 use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
 use crate::words::identity::{Key, Keys};
@@ -81,7 +82,9 @@ pub struct Patience {
 
 /// The claims of the moment, by key.
 #[derive(Default)]
-struct Flights(Mutex<HashMap<(ShelfId, Key), Flight>>);
+struct Flights(Mutex<FlightMap>);
+
+type FlightMap = HashMap<(ShelfId, Key), Flight, Seeds>;
 
 /// Somebody's claim: whoever waits for its end holds a receiver of this sender, which is dropped with it.
 #[derive(Default)]
@@ -255,7 +258,7 @@ impl Flights {
     }
 
     /// The map holds no invariant that a panic could break half-way, so a poisoned lock is taken all the same.
-    fn lock(&self) -> MutexGuard<'_, HashMap<(ShelfId, Key), Flight>> {
+    fn lock(&self) -> MutexGuard<'_, FlightMap> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

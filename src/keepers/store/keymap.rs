@@ -1,4 +1,4 @@
-//! A hash map from keys to the second they were settled in.
+//! A hash map from keys to the second they were settled in, and how keys are hashed here and in the ledger.
 //!
 //! # Why
 //! Keys are hashes already, so hashing them again in full would be waste. But senders can choose bodies until
@@ -14,13 +14,13 @@ pub(super) type KeyMap = HashMap<Key, u32, Seeds>;
 
 /// Two random numbers, fixed for the process or at least for the map.
 #[derive(Clone, Copy)]
-pub(super) struct Seeds {
+pub struct Seeds {
     leading: u64,
     trailing: u64,
 }
 
-/// Folds a key and the seeds into one number.
-pub(super) struct KeyHasher {
+/// Folds a key, and what stands before it, and the seeds into one number.
+pub struct KeyHasher {
     seeds: Seeds,
     hash: u64,
 }
@@ -61,21 +61,35 @@ impl Hasher for KeyHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for half in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.fold(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(half) {
+            for (to, from) in word.iter_mut().zip(rest) {
                 *to = *from;
             }
-            let left = u128::from(u64::from_le_bytes(word) ^ self.seeds.leading);
-            let right = u128::from(self.hash ^ self.seeds.trailing);
-            let product = left * right;
-            // Folding both halves of the product lets every input bit reach every output bit.
-            self.hash = (product as u64) ^ ((product >> 64) as u64);
+            self.fold(u64::from_le_bytes(word));
         }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.fold(number.into());
     }
 
     // An array writes its length first, which is the same for every key.
     fn write_usize(&mut self, _length: usize) {}
+}
+
+impl KeyHasher {
+    /// Folding both halves of the product lets every input bit reach every output bit.
+    fn fold(&mut self, word: u64) {
+        let left = u128::from(word ^ self.seeds.leading);
+        let right = u128::from(self.hash ^ self.seeds.trailing);
+        let product = left * right;
+        self.hash = (product as u64) ^ ((product >> 64) as u64);
+    }
 }
 
 #[cfg(test)]

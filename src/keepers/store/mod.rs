@@ -17,6 +17,7 @@ use crate::words::time::Timestamp;
 
 pub mod embedded;
 pub mod jobs;
+pub mod keymap;
 pub mod medium;
 pub mod memory;
 pub mod open_error;
@@ -31,7 +32,6 @@ mod epoch;
 mod filter;
 mod halves;
 mod journal;
-mod keymap;
 mod loading;
 mod merge;
 mod merging;
