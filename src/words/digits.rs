@@ -1,4 +1,4 @@
-//! Addresses as text, which every request has some of.
+//! Addresses and numbers as text, which every request has some of.
 //!
 //! # Why
 //! What the standard library formats goes through a machinery made for any width and any padding: an IPv4
@@ -6,19 +6,39 @@
 
 use std::net::IpAddr;
 
+/// Bytes of the longest IPv4 address.
+const ADDRESS_BYTES_USUALLY: usize = 15;
+
 /// An address as it is usually written.
 pub fn of_address(address: IpAddr) -> String {
+    let mut text = Vec::with_capacity(ADDRESS_BYTES_USUALLY);
+    write_address(&mut text, address);
+    // It is digits and signs.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends an address as it is usually written.
+pub fn write_address(text: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(v4) = address else {
-        return address.to_string();
+        text.extend_from_slice(address.to_string().as_bytes());
+        return;
     };
-    let mut text = String::with_capacity(15);
-    for octet in v4.octets() {
-        if !text.is_empty() {
-            text.push('.');
+    for (place, octet) in v4.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push(b'.');
         }
-        text.push_str(itoa::Buffer::new().format(octet));
+        write_number(text, octet);
     }
-    text
+}
+
+/// Appends a number.
+pub fn write_number(text: &mut Vec<u8>, number: impl itoa::Integer) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Two digits of a number below 100.
+pub const fn two(number: u8) -> [u8; 2] {
+    [b'0' + number / 10, b'0' + number % 10]
 }
 
 #[cfg(test)]
@@ -31,6 +51,11 @@ mod tests {
         #[test]
         fn an_address_is_written_as_the_standard_library_does(address in any::<IpAddr>()) {
             prop_assert_eq!(of_address(address), address.to_string());
+        }
+
+        #[test]
+        fn two_digits_are_those_of_the_number(number in 0u8..100) {
+            prop_assert_eq!(two(number).to_vec(), format!("{number:02}").into_bytes());
         }
     }
 }

@@ -73,6 +73,14 @@ impl Key {
         text
     }
 
+    /// Appends [`Key::idempotency_key`].
+    pub fn write_idempotency_key(&self, text: &mut Vec<u8>) {
+        let mut digits = [0; 2 * Self::LEN];
+        HEXLOWER.encode_mut(&self.0, &mut digits);
+        text.extend_from_slice(IDEMPOTENCY_PREFIX.as_bytes());
+        text.extend_from_slice(&digits);
+    }
+
     /// The key behind an idempotency key.
     pub fn from_idempotency_key(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(IDEMPOTENCY_PREFIX)?;

@@ -6,6 +6,9 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::Offset;
+
+use crate::words::digits;
 
 /// A point in wall time: milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +24,9 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 const PRINTER: DateTimePrinter = DateTimePrinter::new();
+
+/// Bytes of a time with milliseconds.
+const RFC3339_BYTES_USUALLY: usize = 24;
 
 /// The operating system's clocks.
 #[derive(Debug)]
@@ -54,13 +60,48 @@ impl Timestamp {
         Some(Self(time.as_millisecond()))
     }
 
-    /// Writes RFC 3339 in UTC, with milliseconds only where there are some.
+    /// RFC 3339 in UTC, with a fraction of the second only where there is one.
     pub fn to_rfc3339(self) -> String {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => PRINTER.timestamp_to_string(&time),
+        let mut text = Vec::with_capacity(RFC3339_BYTES_USUALLY);
+        self.write_rfc3339(&mut text);
+        // It is digits and signs.
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Appends [`Timestamp::to_rfc3339`].
+    ///
+    /// # Why
+    /// Every request writes the time twice, and jiff's printer is made for any precision and any offset.
+    pub fn write_rfc3339(self, text: &mut Vec<u8>) {
+        let Ok(time) = jiff::Timestamp::from_millisecond(self.0) else {
             // Outside of jiff's years -9999 to 9999; such a time never passed `parse_rfc3339`.
-            Err(_) => format!("@{}", self.0),
+            text.extend_from_slice(format!("@{}", self.0).as_bytes());
+            return;
+        };
+        let at = Offset::UTC.to_datetime(time);
+        let Ok(year) = u16::try_from(at.year()) else {
+            text.extend_from_slice(PRINTER.timestamp_to_string(&time).as_bytes());
+            return;
+        };
+        let [y1, y2] = digits::two((year / 100) as u8);
+        let [y3, y4] = digits::two((year % 100) as u8);
+        let [month1, month2] = digits::two(at.month().unsigned_abs());
+        let [day1, day2] = digits::two(at.day().unsigned_abs());
+        let [h1, h2] = digits::two(at.hour().unsigned_abs());
+        let [m1, m2] = digits::two(at.minute().unsigned_abs());
+        let [s1, s2] = digits::two(at.second().unsigned_abs());
+        text.extend_from_slice(&[
+            y1, y2, y3, y4, b'-', month1, month2, b'-', day1, day2, b'T', h1, h2, b':', m1, m2,
+            b':', s1, s2,
+        ]);
+        let millis = self.0.rem_euclid(1000) as u16;
+        if millis > 0 {
+            let [second, third] = digits::two((millis % 100) as u8);
+            let fraction = [b'.', b'0' + (millis / 100) as u8, second, third];
+            let zeros = fraction.iter().rev().take_while(|digit| **digit == b'0');
+            text.extend_from_slice(&fraction[..fraction.len() - zeros.count()]);
         }
+        text.push(b'Z');
     }
 
     /// Milliseconds since the Unix epoch.
@@ -167,11 +208,28 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339(&long), None);
     }
 
+    #[test]
+    fn every_fraction_is_written_as_short_as_it_is() {
+        for millis in 0..1000 {
+            let time = Timestamp(1_765_276_200_000 + millis);
+            let printed = jiff::Timestamp::from_millisecond(time.0)
+                .unwrap()
+                .to_string();
+            assert_eq!(time.to_rfc3339(), printed);
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_back(millis in -60_000_000_000_000i64..200_000_000_000_000) {
             let time = Timestamp(millis);
             prop_assert_eq!(Timestamp::parse_rfc3339(&time.to_rfc3339()), Some(time));
+        }
+
+        #[test]
+        fn a_time_is_written_as_jiff_does(millis in -377_705_000_000_000i64..253_402_200_000_000) {
+            let printed = jiff::Timestamp::from_millisecond(millis).unwrap().to_string();
+            prop_assert_eq!(Timestamp(millis).to_rfc3339(), printed);
         }
 
         #[test]

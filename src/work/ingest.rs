@@ -331,14 +331,14 @@ impl Gate {
             .inc_by(u64::from(verdict.delivery_id_ignored));
         metrics.undated.inc_by(u64::from(verdict.is_undated));
         EventFields {
-            event_id: event.keys().idempotency_key(),
+            content: event.keys().content,
             event_type: bounded(&verdict.event_type),
             delivery_id: verdict.identity.delivery_id.as_deref().map(bounded),
             assurance: verdict.assurance.label(),
             secret: verdict.secret.clone(),
             proof: verdict.proof,
             id_conflict: false,
-            upstream_ms: None,
+            upstream: None,
         }
     }
 
@@ -378,7 +378,7 @@ impl Gate {
             client: trace.head.client,
             method: trace.head.method.as_str(),
             body_bytes: trace.body_bytes,
-            latency_ms: millis(took),
+            latency: took,
             event: trace.event.take(),
         });
         let room = trace.take_room();
@@ -405,7 +405,7 @@ impl Gate {
             client: trace.head.client,
             method: bounded(trace.head.method.as_str()),
             event: trace.event.as_ref().map(|event| RefusedEvent {
-                id: event.event_id.clone(),
+                id: event.content.idempotency_key(),
                 event_type: event.event_type.clone(),
                 delivery_id: event.delivery_id.clone(),
             }),
@@ -512,9 +512,4 @@ fn body_refused(error: BodyError) -> Ending {
 fn new_request_id() -> Arc<str> {
     let number = fastrand::u128(..).to_be_bytes();
     HEXLOWER.encode_mut_str(&number, &mut [0; 32]).into()
-}
-
-/// Milliseconds with three digits after the point.
-pub fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -28,7 +28,7 @@ use crate::words::outcome::{Malformed, Outcome};
 use crate::words::verdict::BuryReason;
 use crate::work::answer::Ending;
 use crate::work::forward::{AppAnswer, Attempted};
-use crate::work::ingest::{Gate, millis};
+use crate::work::ingest::Gate;
 use crate::work::routes::Route;
 use crate::work::trace::Trace;
 
@@ -345,7 +345,7 @@ impl Gate {
         let took = started.elapsed();
         self.note_attempt(route, &attempted, took);
         if let Some(fields) = &mut trace.event {
-            fields.upstream_ms = Some(millis(took));
+            fields.upstream = Some(took);
         }
         let record = attempted.record(1, at, took);
         (attempted, record)

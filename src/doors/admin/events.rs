@@ -18,7 +18,7 @@ use crate::rules::filter::{EventState, Filter, Traits};
 use crate::words::identity::Key;
 use crate::words::record::Record;
 use crate::words::time::Timestamp;
-use crate::work::ingest::{Gate, millis};
+use crate::work::ingest::Gate;
 use crate::work::listing::{Listed, Page, Scene, Stretch};
 
 /// Stored events that are looked at for one page; a page may be short and its list go on all the same.
@@ -329,6 +329,11 @@ fn attempt(attempt: &AttemptRecord) -> Value {
         "error": attempt.error,
         "duration_ms": millis(attempt.took),
     })
+}
+
+/// Milliseconds with three digits after the point.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -3,17 +3,19 @@
 //!
 //! # Why
 //! Every request writes one. A serializer that knows nothing of the line looks for what must be escaped byte by
-//! byte and hands each piece on by itself; here a text that needs no escaping, and hardly any does, is looked at
-//! many bytes at a time and copied in one piece.
+//! byte and hands each piece on by itself; here what stands before a value is one piece with its name, our own words
+//! and numbers are not looked at, and a text that needs no escaping, and hardly any does, is looked at many bytes at a
+//! time and copied in one piece.
 
-use std::fmt::{Display, Write as _};
-use std::io::Write;
+use std::fmt::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::to_writer;
 
 use crate::keepers::log::clock_time;
 use crate::words::digits;
+use crate::words::identity::Key;
 use crate::words::secret::Reference;
 use crate::words::time::Timestamp;
 
@@ -42,7 +44,7 @@ pub struct RequestLine<'a> {
     /// Bytes of the body that were read.
     pub body_bytes: usize,
     /// From the complete head to the answer.
-    pub latency_ms: f64,
+    pub latency: Duration,
     /// The rest, once the event was verified.
     pub event: Option<EventFields>,
 }
@@ -50,8 +52,8 @@ pub struct RequestLine<'a> {
 /// What is said of a verified event.
 #[derive(Debug, Clone)]
 pub struct EventFields {
-    /// The idempotency key.
-    pub event_id: String,
+    /// What the app knows it by, as its idempotency key.
+    pub content: Key,
     /// The provider's name of what happened.
     pub event_type: String,
     /// The provider's delivery id.
@@ -65,7 +67,7 @@ pub struct EventFields {
     /// The delivery id came with other content before.
     pub id_conflict: bool,
     /// How long the app took, if it was asked.
-    pub upstream_ms: Option<f64>,
+    pub upstream: Option<Duration>,
 }
 
 /// A line in the making: one JSON object.
@@ -73,31 +75,29 @@ struct Line(Vec<u8>);
 
 /// The line of a request, with its line feed.
 pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
-    let mut line = Line::begin(request.at);
-    line.text("request_id", request.request_id);
-    line.text_if_any("route", request.route);
-    line.text("outcome", request.outcome);
-    line.plain("status", request.status);
-    line.text_if_any("reason", request.reason);
-    line.text("client", &digits::of_address(request.client));
-    line.text("method", request.method);
-    line.plain("body_bytes", request.body_bytes);
-    line.fraction("latency_ms", request.latency_ms);
-    if let Some(event) = &request.event {
-        line.text("event_id", &event.event_id);
-        line.text("event_type", &event.event_type);
-        line.text_if_any("delivery_id", event.delivery_id.as_deref());
-        line.text("assurance", event.assurance);
-        line.text_if_any("secret", event.secret.as_ref().map(Reference::as_str));
-        line.text("proof", event.proof);
-        if event.id_conflict {
-            line.plain("id_conflict", true);
-        }
-        if let Some(took) = event.upstream_ms {
-            line.fraction("upstream_ms", took);
-        }
+    let mut line = Line(Vec::with_capacity(LINE_BYTES_USUALLY));
+    line.ours(r#"{"time":""#);
+    request.at.write_rfc3339(&mut line.0);
+    line.ours(r#"","level":"info","message":"request""#);
+    line.text(r#","request_id":""#, request.request_id);
+    if let Some(route) = request.route {
+        line.text(r#","route":""#, route);
     }
-    line.end()
+    line.word(r#","outcome":""#, request.outcome);
+    line.number(r#","status":"#, request.status);
+    if let Some(reason) = request.reason {
+        line.text(r#","reason":""#, reason);
+    }
+    line.ours(r#","client":""#);
+    digits::write_address(&mut line.0, request.client);
+    line.text(r#"","method":""#, request.method);
+    line.number(r#","body_bytes":"#, request.body_bytes);
+    line.millis(r#","latency_ms":"#, request.latency);
+    if let Some(event) = &request.event {
+        line.event(event);
+    }
+    line.ours("}\n");
+    line.0
 }
 
 /// The line as a person at a terminal reads it.
@@ -114,10 +114,10 @@ pub(super) fn shown(line: &RequestLine<'_>) -> String {
             text,
             " {} {}",
             event.event_type.escape_debug(),
-            event.event_id
+            event.content.idempotency_key()
         );
     }
-    let _ = write!(text, " {:.1} ms", line.latency_ms);
+    let _ = write!(text, " {:.1} ms", line.latency.as_secs_f64() * 1e3);
     if let Some(reason) = line.reason {
         let _ = write!(text, " ({})", reason.escape_debug());
     }
@@ -128,63 +128,76 @@ pub(super) fn shown(line: &RequestLine<'_>) -> String {
 // === impl Line ===
 
 impl Line {
-    fn begin(at: Timestamp) -> Self {
-        let mut line = Self(Vec::with_capacity(LINE_BYTES_USUALLY));
-        line.0.extend_from_slice(b"{\"time\":");
-        line.value(&at.to_rfc3339());
-        line.0
-            .extend_from_slice(b",\"level\":\"info\",\"message\":\"request\"");
-        line
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
-        self.0
-    }
-
-    fn name(&mut self, name: &'static str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
-    }
-
-    fn text(&mut self, name: &'static str, value: &str) {
-        self.name(name);
-        self.value(value);
-    }
-
-    fn text_if_any(&mut self, name: &'static str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(name, value);
+    fn event(&mut self, event: &EventFields) {
+        self.ours(r#","event_id":""#);
+        event.content.write_idempotency_key(&mut self.0);
+        self.text(r#"","event_type":""#, &event.event_type);
+        if let Some(delivery_id) = &event.delivery_id {
+            self.text(r#","delivery_id":""#, delivery_id);
+        }
+        self.word(r#","assurance":""#, event.assurance);
+        if let Some(secret) = &event.secret {
+            self.text(r#","secret":""#, secret.as_str());
+        }
+        self.word(r#","proof":""#, event.proof);
+        if event.id_conflict {
+            self.ours(r#","id_conflict":true"#);
+        }
+        if let Some(took) = event.upstream {
+            self.millis(r#","upstream_ms":"#, took);
         }
     }
 
-    /// A number or a truth value, which are written as they are shown.
-    fn plain(&mut self, name: &'static str, value: impl Display) {
-        self.name(name);
-        // Writing into memory cannot fail, here and below.
-        let _ = write!(self.0, "{value}");
+    /// A piece of the line as it stands.
+    fn ours(&mut self, piece: &'static str) {
+        self.0.extend_from_slice(piece.as_bytes());
     }
 
-    fn fraction(&mut self, name: &'static str, value: f64) {
-        self.name(name);
-        let _ = to_writer(&mut self.0, &value);
+    /// A value that is one of our own words and needs no escaping. `before` ends with its opening quote, as with
+    /// [`Line::text`].
+    fn word(&mut self, before: &'static str, word: &'static str) {
+        debug_assert!(!needs_escape(word));
+        self.ours(before);
+        self.ours(word);
+        self.0.push(b'"');
     }
 
-    fn value(&mut self, text: &str) {
-        // Without a way out half-way, so that many bytes are looked at in one step.
-        let needs_escape = |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\');
-        match text.bytes().fold(false, needs_escape) {
-            true => {
-                let _ = to_writer(&mut self.0, text);
-            }
-            false => {
-                self.0.push(b'"');
-                self.0.extend_from_slice(text.as_bytes());
-                self.0.push(b'"');
-            }
+    /// Any value.
+    fn text(&mut self, before: &'static str, value: &str) {
+        self.ours(before);
+        if needs_escape(value) {
+            // It brings quotes of its own.
+            self.0.pop();
+            // Writing into memory cannot fail.
+            let _ = to_writer(&mut self.0, value);
+        } else {
+            self.0.extend_from_slice(value.as_bytes());
+            self.0.push(b'"');
         }
     }
+
+    fn number(&mut self, before: &'static str, number: impl itoa::Integer) {
+        self.ours(before);
+        digits::write_number(&mut self.0, number);
+    }
+
+    /// Milliseconds with three digits after the point.
+    fn millis(&mut self, before: &'static str, duration: Duration) {
+        let micros = (duration.as_nanos() + 500) / 1000;
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.number(before, micros / 1000);
+        let rest = (micros % 1000) as u16;
+        let [second, third] = digits::two((rest % 100) as u8);
+        let first = b'0' + (rest / 100) as u8;
+        self.0.extend_from_slice(&[b'.', first, second, third]);
+    }
+}
+
+/// Whether a text cannot stand in JSON as it is.
+fn needs_escape(text: &str) -> bool {
+    // Without a way out half-way, so that many bytes are looked at in one step.
+    let needs_escape = |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    text.bytes().fold(false, needs_escape)
 }
 
 #[cfg(test)]
@@ -205,7 +218,7 @@ mod tests {
             client: [192, 0, 2, 1].into(),
             method: text,
             body_bytes: 7,
-            latency_ms: 2.0,
+            latency: Duration::from_micros(2_000),
             event: None,
         }
     }
@@ -229,19 +242,19 @@ mod tests {
         line.route = Some("cards");
         line.client = std::net::Ipv6Addr::LOCALHOST.into();
         line.event = Some(EventFields {
-            event_id: "evt_1".to_owned(),
+            content: Key::from_bytes([0xe1; Key::LEN]),
             event_type: "card.active".to_owned(),
             delivery_id: Some("d1".to_owned()),
             assurance: "signature",
             secret: Some(Reference::new("env:S")),
             proof: "hex",
             id_conflict: true,
-            upstream_ms: Some(0.25),
+            upstream: Some(Duration::from_nanos(249_500)),
         });
         let with = json!({
             "time": "1970-01-01T00:00:00Z", "level": "info", "message": "request", "request_id": "r1", "route": "cards",
             "outcome": "forwarded", "status": 200, "reason": "why", "client": "::1", "method": "why",
-            "body_bytes": 7, "latency_ms": 2.0, "event_id": "evt_1", "event_type": "card.active",
+            "body_bytes": 7, "latency_ms": 2.0, "event_id": format!("evt_{}", "e1".repeat(16)), "event_type": "card.active",
             "delivery_id": "d1", "assurance": "signature", "secret": "env:S", "proof": "hex",
             "id_conflict": true, "upstream_ms": 0.25,
         });
