@@ -166,6 +166,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// Seconds for somebody who waits: rounded up, since who comes back a moment early comes in vain.
+pub fn whole_secs(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

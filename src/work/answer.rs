@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::keepers::limit::Standing;
 use crate::words::composed::Composer;
 use crate::words::outcome::Outcome;
-use crate::words::time::Timestamp;
+use crate::words::time::{Timestamp, whole_secs};
 
 use crate::work::forward::AppAnswer;
 
@@ -161,23 +161,20 @@ fn tell_standing(
     now: Timestamp,
 ) {
     let Standing {
-        name,
-        burst,
+        quota,
         remaining,
+        full_in,
         ..
     } = standing;
-    insert(headers, X_RATELIMIT_LIMIT, composer.number(*burst));
+    headers.insert(X_RATELIMIT_LIMIT, quota.limit.clone());
     insert(headers, X_RATELIMIT_REMAINING, composer.number(*remaining));
     let reset = composer.number(standing.full_at(now));
     insert(headers, X_RATELIMIT_RESET, reset);
+    insert(headers, RATELIMIT_POLICY, quota.policy.clone());
     let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let refill = whole_secs(standing.refill).max(1);
-    let (quota, window) = (first.format(*burst), second.format(refill));
-    let policy = composer.value(["\"", name, "\";q=", quota, ";w=", window]);
-    insert(headers, RATELIMIT_POLICY, policy);
-    let full_in = whole_secs(standing.full_in);
-    let (remaining, full_in) = (first.format(*remaining), second.format(full_in));
-    let limit = composer.value(["\"", name, "\";r=", remaining, ";t=", full_in]);
+    let full_in = second.format(whole_secs(*full_in));
+    let remaining = first.format(*remaining);
+    let limit = composer.value(["\"", &quota.name, "\";r=", remaining, ";t=", full_in]);
     insert(headers, RATELIMIT, limit);
 }
 
@@ -198,22 +195,18 @@ fn problem(outcome: Outcome) -> Bytes {
     .into()
 }
 
-/// Rounded up: a sender that comes back a moment early is refused again.
-fn whole_secs(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::keepers::limit::Announced;
 
     fn standing(remaining: u32, full_in_ms: u64) -> Standing {
         Standing {
-            name: "r".into(),
-            burst: 10,
+            quota: Arc::new(Announced::new("r".into(), 10, Duration::from_secs(5))),
             remaining,
             full_in: Duration::from_millis(full_in_ms),
-            refill: Duration::from_secs(5),
             next_in: Duration::ZERO,
         }
     }

@@ -17,28 +17,36 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota as GovernorQuota, RateLimiter};
+use hyper::header::HeaderValue;
 
 use crate::keepers::limit::clients::{ClientStates, Visit};
 use crate::keepers::limit::lane::{LanePlace, Lanes};
 use crate::rules::client::ClientKey;
 use crate::rules::config::Quota;
-use crate::words::time::{Clock, Timestamp};
+use crate::words::time::{Clock, Timestamp, whole_secs};
 
 /// Where a quota stands: what every rate-limit header is written from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The quota's name: the route's, or [`CLIENT_QUOTA_NAME`].
-    pub name: Arc<str>,
-    /// How many may come at once after a quiet time.
-    pub burst: u32,
+    /// What is always the same of it.
+    pub quota: Arc<Announced>,
     /// How many may come at once now.
     pub remaining: u32,
-    /// How long until `remaining` is `burst` again.
+    /// How long until as many may come at once as ever.
     pub full_in: Duration,
-    /// How long it takes from nothing to `burst`.
-    pub refill: Duration,
     /// How long until one more may come; zero while `remaining` is not.
     pub next_in: Duration,
+}
+
+/// What every answer says of a quota in the same words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The quota's name: the route's, or [`CLIENT_QUOTA_NAME`].
+    pub name: Arc<str>,
+    /// `X-RateLimit-Limit`: how many may come at once after a quiet time.
+    pub limit: HeaderValue,
+    /// `RateLimit-Policy`, as the IETF's draft has it; `None` for a name that no header can carry.
+    pub policy: Option<HeaderValue>,
 }
 
 /// The name of the client quota in the rate-limit headers.
@@ -46,7 +54,7 @@ pub const CLIENT_QUOTA_NAME: &str = "client";
 
 /// The quota of a route, or any other that has one state.
 pub struct Limiter {
-    name: Arc<str>,
+    announced: Arc<Announced>,
     terms: Terms,
     state: Arc<Arrival>,
     limiter: RateLimiter<NotKeyed, Shared<Arrival>, SinceStart, NoOpMiddleware<Duration>>,
@@ -54,7 +62,7 @@ pub struct Limiter {
 
 /// The quotas of all clients, and the narrow lanes of those that used theirs up.
 pub struct ClientLimiter {
-    name: Arc<str>,
+    announced: Arc<Announced>,
     terms: Terms,
     states: Arc<ClientStates>,
     limiter: RateLimiter<Visit, Shared<ClientStates>, SinceStart, NoOpMiddleware<Duration>>,
@@ -91,7 +99,7 @@ impl Limiter {
         let state = Arc::new(Arrival::default());
         let clock = SinceStart::new(clock);
         Self {
-            name,
+            announced: terms.announced(name),
             terms,
             limiter: RateLimiter::new(terms.quota, Shared(Arc::clone(&state)), clock),
             state,
@@ -107,7 +115,7 @@ impl Limiter {
     pub fn standing(&self) -> Standing {
         let now = self.limiter.clock().nanos();
         self.terms
-            .standing(&self.name, self.state.0.load(Ordering::Relaxed), now)
+            .standing(&self.announced, self.state.0.load(Ordering::Relaxed), now)
     }
 }
 
@@ -120,7 +128,7 @@ impl ClientLimiter {
         let states = Arc::new(ClientStates::new());
         let clock = SinceStart::new(clock);
         Self {
-            name: CLIENT_QUOTA_NAME.into(),
+            announced: terms.announced(CLIENT_QUOTA_NAME.into()),
             terms,
             limiter: RateLimiter::new(terms.quota, Shared(Arc::clone(&states)), clock),
             states,
@@ -139,7 +147,7 @@ impl ClientLimiter {
     pub fn standing(&self, client: ClientKey) -> Standing {
         let now = self.limiter.clock().nanos();
         self.terms
-            .standing(&self.name, self.states.arrival(client, now), now)
+            .standing(&self.announced, self.states.arrival(client, now), now)
     }
 
     /// Whether a client used up its quota.
@@ -147,7 +155,7 @@ impl ClientLimiter {
         let now = self.limiter.clock().nanos();
         let arrival = self.states.arrival(client, now);
         // Nearly every client has no state at all.
-        arrival > now && self.terms.standing(&self.name, arrival, now).remaining == 0
+        arrival > now && self.terms.standing(&self.announced, arrival, now).remaining == 0
     }
 
     /// A place in the narrow lane of a client that used up its quota; `None` if none is free in a moment.
@@ -172,6 +180,21 @@ impl Standing {
     }
 }
 
+// === impl Announced ===
+
+impl Announced {
+    /// Of a quota of this name that lets `burst` come at once, and takes `refill` from nothing to that.
+    pub fn new(name: Arc<str>, burst: u32, refill: Duration) -> Self {
+        let secs = whole_secs(refill).max(1);
+        let policy = format!("\"{name}\";q={burst};w={secs}");
+        Self {
+            limit: HeaderValue::from(burst),
+            policy: HeaderValue::try_from(policy).ok(),
+            name,
+        }
+    }
+}
+
 // === impl Terms ===
 
 impl Terms {
@@ -184,18 +207,30 @@ impl Terms {
         Self { quota }
     }
 
-    fn standing(&self, name: &Arc<str>, arrival: u64, now: u64) -> Standing {
+    fn announced(&self, name: Arc<str>) -> Arc<Announced> {
+        let refill = Duration::from_nanos(self.capacity());
+        Arc::new(Announced::new(name, self.quota.burst_size().get(), refill))
+    }
+
+    fn interval(&self) -> u64 {
+        nanos(self.quota.replenish_interval()).max(1)
+    }
+
+    /// Nanoseconds from nothing to the burst.
+    fn capacity(&self) -> u64 {
         let burst = self.quota.burst_size().get();
-        let interval = nanos(self.quota.replenish_interval()).max(1);
-        let capacity = interval.saturating_mul(u64::from(burst));
+        self.interval().saturating_mul(u64::from(burst))
+    }
+
+    fn standing(&self, announced: &Arc<Announced>, arrival: u64, now: u64) -> Standing {
+        let burst = self.quota.burst_size().get();
+        let (interval, capacity) = (self.interval(), self.capacity());
         let used = arrival.saturating_sub(now).min(capacity);
         let free = capacity - used;
         Standing {
-            name: Arc::clone(name),
-            burst,
+            quota: Arc::clone(announced),
             remaining: u32::try_from(free / interval).unwrap_or(burst),
             full_in: Duration::from_nanos(used),
-            refill: Duration::from_nanos(capacity),
             next_in: Duration::from_nanos(interval.saturating_sub(free)),
         }
     }

@@ -68,7 +68,7 @@ fn the_standing_says_what_is_left_and_when_it_is_full() {
     }
     let standing = limiter.standing();
     assert_eq!(standing.next_in, Duration::from_millis(500));
-    assert_eq!(standing.refill, Duration::from_millis(2500));
+    assert_eq!(standing.quota.policy.as_ref().unwrap(), "\"r\";q=5;w=3");
     assert_eq!(standing.full_at(clock.now()), 1_003);
     clock.advance(Duration::from_millis(2500));
     assert_eq!(limiter.standing().remaining, 5);
