@@ -1,17 +1,11 @@
 //! What becomes of an event while the provider waits: it goes to the app, to the queue, or to the dead
 //! letters, as the route's `delivery` says.
 //!
-//! An attempt's resources are taken in one order (breaker, live place, quota last), so that nothing charged is
-//! ever given back. In `spill` and `queue` no authentic event is refused for what the app does or for speed:
+//! In `spill` and `queue` no authentic event is refused for what the app does or for speed:
 //! only a store that has no room or cannot be written says no, and then the provider's retry finds nothing
 //! settled.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
-
-use hyper::StatusCode;
-use tokio::sync::SemaphorePermit;
-use tokio::time::Instant;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::event::{Buried, Clean, Event, Storable};
@@ -29,26 +23,10 @@ use crate::words::verdict::BuryReason;
 use crate::work::answer::Ending;
 use crate::work::forward::{AppAnswer, Attempted};
 use crate::work::ingest::Gate;
+use crate::work::resources::{NotNow, Resources};
 use crate::work::routes::Route;
 use crate::work::trace::Trace;
-
-/// What is held while an attempt is made.
-struct Resources<'a> {
-    pass: Pass,
-    _live: SemaphorePermit<'a>,
-}
-
-/// Why no attempt is made now.
-enum NotNow {
-    /// The app is away.
-    Breaker,
-    /// Too little is left of the time for the whole request.
-    Time,
-    /// Too many attempts at one time.
-    Places,
-    /// The route's quota is used up.
-    Quota,
-}
+use hyper::StatusCode;
 
 impl Gate {
     /// Brings a clean event as far as it goes while its sender waits.
@@ -103,7 +81,7 @@ impl Gate {
                 return Ending::of(Outcome::Overloaded).because(why.label());
             }
         };
-        let (attempted, record) = self.attempt(trace, route, &event).await;
+        let (attempted, record) = self.attempt(trace, route, &event, &resources).await;
         drop(resources);
         match attempted {
             Attempted::Answered(answer) if answer.status.is_success() => {
@@ -135,7 +113,7 @@ impl Gate {
                 return ending.because_unless_said(why.label());
             }
         };
-        let (attempted, record) = self.attempt(trace, route, &event).await;
+        let (attempted, record) = self.attempt(trace, route, &event, &resources).await;
         route.report(
             event.content(),
             resources.pass,
@@ -291,77 +269,27 @@ impl Gate {
         }
     }
 
-    fn take_resources<'a>(
-        &self,
-        trace: &Trace,
-        route: &'a Route,
-        pass: Pass,
-    ) -> Result<Resources<'a>, NotNow> {
-        if matches!(pass, Pass::Not(_)) {
-            return Err(NotNow::Breaker);
-        }
-        let give_back = |why| {
-            if pass == Pass::Probe {
-                route.breaker.give_back();
-            }
-            why
-        };
-        if self.attempt_time(trace, route).is_zero() {
-            return Err(give_back(NotNow::Time));
-        }
-        let live = route
-            .live
-            .try_acquire()
-            .map_err(|_| give_back(NotNow::Places))?;
-        match &route.quota {
-            Some(quota) if !quota.take() => Err(give_back(NotNow::Quota)),
-            Some(_) | None => Ok(Resources { pass, _live: live }),
-        }
-    }
-
-    /// How long the first attempt may take: the route's `timeout`, but of the time for the whole request as much
-    /// is left as storing takes, whatever went before.
-    fn attempt_time(&self, trace: &Trace, route: &Route) -> Duration {
-        let left = trace.until.saturating_duration_since(Instant::now());
-        let left = left.saturating_sub(self.limits.store_time);
-        route.config.timeout.min(left)
-    }
-
     /// The first attempt, and what is kept of it.
     async fn attempt(
         &self,
         trace: &mut Trace,
         route: &Route,
         event: &Event<Clean>,
+        resources: &Resources<'_>,
     ) -> (Attempted, AttemptRecord) {
-        let started = StdInstant::now();
         let at = self.clock.now();
-        let limit = self.attempt_time(trace, route);
         let room = trace.take_room();
         let forwarder = &trace.snapshot.forwarder;
         let attempted = forwarder
-            .attempt(event, Attempt::first(at), limit, room)
+            .attempt(event, Attempt::first(at), resources.limit, room)
             .await;
-        let took = started.elapsed();
+        let took = resources.since.elapsed();
         self.note_attempt(route, &attempted, took);
         if let Some(fields) = &mut trace.event {
             fields.upstream = Some(took);
         }
         let record = attempted.record(1, at, took);
         (attempted, record)
-    }
-}
-
-// === impl NotNow ===
-
-impl NotNow {
-    const fn label(&self) -> &'static str {
-        match self {
-            Self::Breaker => "the app is away",
-            Self::Time => "no time left for an attempt",
-            Self::Places => "too many attempts at one time",
-            Self::Quota => "the route's quota is used up",
-        }
     }
 }
 
@@ -374,11 +302,9 @@ fn not_stored(error: StoreError) -> Ending {
 }
 
 fn accepted_by_app(route: &Route, answer: AppAnswer) -> Ending {
-    let accepted = route.config.provider.kind().accepted_status;
-    with_app(
-        Outcome::Forwarded(accepted.unwrap_or(answer.status)),
-        answer,
-    )
+    let status = route.config.provider.kind().accepted_status;
+    let status = status.unwrap_or(answer.status);
+    with_app(Outcome::Forwarded(status), answer)
 }
 
 /// Senders follow a redirect and unsubscribe on 410, so these two never go back.

@@ -16,6 +16,7 @@ pub mod live;
 pub mod outliving;
 pub mod pool;
 pub mod replay;
+pub mod resources;
 pub mod routes;
 pub mod running;
 pub mod snapshot;
