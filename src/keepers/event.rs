@@ -1,6 +1,6 @@
 //! The path of trust: an event, and the proof of what was done to it.
 //!
-//! The stages are [`Received`], [`Verified`], [`Unique`] and then [`Clean`] or [`Buried`]. Each consumes the
+//! The stages are [`Received`], [`Verified`], [`Asked`], [`Unique`] and then [`Clean`] or [`Buried`]. Each consumes the
 //! one before and adds a datum: the verdict, the claim, the record. Fields are private and this file is the
 //! only mint, so an [`Event<Clean>`] is the proof that its bytes were verified and claimed, and that it may go
 //! to the app. What sends to the app demands one; what stores a job demands one of the last two.
@@ -54,7 +54,7 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::header::HeaderMap;
 
-use crate::keepers::ledger::{Claim, Claimed, Duplicate, Ledger, Patience};
+use crate::keepers::ledger::{Claim, Ledger, Look, NotOurs, Open, Patience};
 use crate::keepers::store::ShelfId;
 use crate::keepers::store::jobs::{AttemptRecord, JobId, NewJob, NewState, Queue};
 use crate::keepers::store::pending::Pending;
@@ -89,6 +89,19 @@ pub struct Verified {
     keys: Keys,
 }
 
+/// The ledger was asked whether it may be processed, and has not said no.
+pub struct Asked {
+    message: Message,
+    verdict: Verdict,
+    asked: Asking,
+}
+
+/// What the ledger said so far.
+enum Asking {
+    Ours(Claim),
+    Open(Open),
+}
+
 /// The ledger does not know it, and it is ours to process.
 pub struct Unique {
     message: Message,
@@ -119,17 +132,6 @@ pub trait Storable {
 
     /// The body.
     fn body(&self) -> &Bytes;
-}
-
-/// Why an event is not ours to process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotOurs {
-    /// It is settled.
-    Duplicate(Duplicate),
-    /// Somebody else is at it.
-    InFlight,
-    /// The ledger cannot be asked.
-    Unavailable,
 }
 
 /// What may become of an event that is ours; the claim on it is to be settled, pushed or dropped.
@@ -185,32 +187,63 @@ impl Event<Verified> {
         self.stage.keys
     }
 
-    /// Claims the event.
+    /// Asks for the event, without waiting for anything: most duplicates are known at once.
+    ///
+    /// # Errors
+    /// Why it is not ours.
+    pub fn ask(self, ledger: &Arc<Ledger>, shelf: ShelfId) -> Result<Event<Asked>, NotOurs> {
+        let asked = match ledger.look(shelf, self.keys()) {
+            Look::Answered(claimed) => Asking::Ours(claimed?),
+            Look::Open(open) => Asking::Open(open),
+        };
+        Ok(self.into_stage(|stage| Asked {
+            message: stage.message,
+            verdict: stage.verdict,
+            asked,
+        }))
+    }
+}
+
+// === impl Event<Asked> ===
+
+impl Event<Asked> {
+    /// Claims the event. `patience` is asked for where somebody or something must be waited for.
     ///
     /// # Errors
     /// Why it is not ours.
     pub async fn claim(
         self,
         ledger: &Arc<Ledger>,
-        shelf: ShelfId,
-        patience: Patience,
+        patience: impl FnOnce() -> Patience,
     ) -> Result<Event<Unique>, NotOurs> {
-        match ledger.claim(shelf, self.keys(), patience).await {
-            Claimed::First(claim) => Ok(self.into_stage(|stage| Unique {
-                message: stage.message,
-                verdict: stage.verdict,
+        let Asked {
+            message,
+            verdict,
+            asked,
+        } = self.stage;
+        let claim = match asked {
+            Asking::Ours(claim) => claim,
+            Asking::Open(open) => ledger.claim(open, patience()).await?,
+        };
+        Ok(Event {
+            route: self.route,
+            stage: Unique {
+                message,
+                verdict,
                 claim,
-            })),
-            Claimed::Duplicate(kind) => Err(NotOurs::Duplicate(kind)),
-            Claimed::InFlight => Err(NotOurs::InFlight),
-            Claimed::Unavailable => Err(NotOurs::Unavailable),
-        }
+            },
+        })
     }
 }
 
 // === impl Event<Unique> ===
 
 impl Event<Unique> {
+    /// What the provider found out.
+    pub fn verdict(&self) -> &Verdict {
+        &self.stage.verdict
+    }
+
     /// Says whether the event may go to the app. Dropping the answer releases the claim.
     pub fn clean(self) -> Cleaned {
         let Self { route, stage } = self;

@@ -19,8 +19,8 @@ use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use crate::keepers::event::{Cleaned, Event, NotOurs, Verified};
-use crate::keepers::ledger::{Ledger, Patience};
+use crate::keepers::event::{Asked, Cleaned, Event, Verified};
+use crate::keepers::ledger::{Ledger, NotOurs, Patience};
 use crate::keepers::limit::{ClientLimiter, lane};
 use crate::keepers::log::line::{EventFields, RequestLine};
 use crate::keepers::log::{Level, Log, bounded};
@@ -43,9 +43,6 @@ use crate::work::routes::Route;
 use crate::work::running::Running;
 use crate::work::snapshot::Snapshot;
 use crate::work::trace::Trace;
-
-/// Authentic events refused in a row after which somebody must look: WalletWerk gives up at ten.
-const REFUSALS_ALARM: i64 = 5;
 
 /// Everything that a request meets.
 pub struct Gate {
@@ -79,12 +76,12 @@ pub struct Gate {
 pub struct Work {
     gate: Arc<Gate>,
     trace: Trace,
-    admitted: Admitted,
+    admitted: Admitted<Verified>,
 }
 
 /// A request that became an event.
-struct Admitted {
-    event: Event<Verified>,
+struct Admitted<S> {
+    event: Event<S>,
     route: Arc<Route>,
     /// The body's share of the memory budget.
     _share: Option<OwnedSemaphorePermit>,
@@ -100,21 +97,45 @@ impl Work {
             mut trace,
             admitted,
         } = self;
-        let request_id = Arc::clone(&trace.head.request_id);
         let at_work = gate.running.begin();
+        // What is not ours needs nothing that outlives its sender, and what does is large.
+        let asked = match admitted.ask(&gate.ledger) {
+            Ok(asked) => asked,
+            Err(ending) => {
+                let is_new = is_new(ending.outcome);
+                return (gate.finish(trace, ending), is_new);
+            }
+        };
+        let request_id = Arc::clone(&trace.head.request_id);
         let processing = Arc::clone(&gate);
         let work = Outliving::new(|| async move {
             let _at_work = at_work;
-            let ending = processing.process(&mut trace, admitted).await;
-            // A stale one is what somebody may have captured, as a copy is.
-            let is_new = !matches!(
-                ending.outcome,
-                Outcome::Duplicate | Outcome::InFlight | Outcome::Stale
-            );
+            let ending = processing.process(&mut trace, asked).await;
+            let is_new = is_new(ending.outcome);
             (processing.finish(trace, ending), is_new)
         });
         let done = work.await;
         done.unwrap_or_else(|_| (gate.panicked(&request_id), false))
+    }
+}
+
+// === impl Admitted<Verified> ===
+
+impl Admitted<Verified> {
+    /// Asks for the event, or gives back its ending if it is not ours.
+    fn ask(self, ledger: &Arc<Ledger>) -> Result<Admitted<Asked>, Ending> {
+        let Self {
+            event,
+            route,
+            _share,
+        } = self;
+        let asked = event.ask(ledger, route.shelf);
+        let event = asked.map_err(|why| not_ours(&route, why))?;
+        Ok(Admitted {
+            event,
+            route,
+            _share,
+        })
     }
 }
 
@@ -177,7 +198,7 @@ impl Gate {
         trace: &mut Trace,
         body: Incoming,
         note: HeadNote,
-    ) -> Result<Admitted, Ending> {
+    ) -> Result<Admitted<Verified>, Ending> {
         let head = Arc::clone(&trace.head);
         if let Some(flaw) = note.flaw {
             let outcome = flaw
@@ -274,35 +295,32 @@ impl Gate {
         })
     }
 
-    /// From a verified event to its end. An event that is dropped on the way is released.
-    async fn process(&self, trace: &mut Trace, admitted: Admitted) -> Ending {
+    /// From an event that was asked for to its end. An event that is dropped on the way is released.
+    async fn process(&self, trace: &mut Trace, asked: Admitted<Asked>) -> Ending {
         let Admitted {
             event,
             route,
             _share,
-        } = admitted;
-        let patience = Patience {
+        } = asked;
+        let patience = || Patience {
             until: trace.until.min(Instant::now() + self.limits.copy_time),
             work: route.config.timeout + self.limits.store_time,
         };
-        let is_test = event.verdict().is_test;
-        let content = event.keys().content;
-        let event = match event.claim(&self.ledger, route.shelf, patience).await {
+        let event = match event.claim(&self.ledger, patience).await {
             Ok(event) => event,
-            Err(NotOurs::Duplicate(kind)) => {
-                route.metrics.count_duplicate(kind);
-                return Ending::of(Outcome::Duplicate).because(kind.label());
-            }
-            Err(NotOurs::InFlight) => return Ending::of(Outcome::InFlight),
-            Err(NotOurs::Unavailable) => return Ending::of(Outcome::StoreUnavailable),
+            Err(why) => return not_ours(&route, why),
         };
+        let is_test = event.verdict().is_test;
         if is_test && !route.tests.take() {
             return Ending::of(Outcome::Duplicate).because("more tests than are forwarded");
         }
         let cleaned = event.clean();
         if !is_test
-            && let Some(id) = &cleaned.record().delivery_id
-            && self.ledger.is_id_conflict(route.shelf, id, content)
+            && let record = cleaned.record()
+            && let Some(id) = &record.delivery_id
+            && self
+                .ledger
+                .is_id_conflict(route.shelf, id, record.content())
         {
             route.metrics.id_conflicts.inc();
             if let Some(fields) = &mut trace.event {
@@ -412,39 +430,6 @@ impl Gate {
         }
     }
 
-    /// Raises the alarms that a provider's patience depends on.
-    ///
-    /// Only events that are new tell of a feed: a captured request can be sent again by anybody, so neither a
-    /// duplicate nor a stale event may silence an alarm or raise one.
-    fn watch(&self, route: &Route, outcome: Outcome, is_authentic: bool) {
-        let metrics = &route.metrics;
-        let is_new = !matches!(outcome, Outcome::Duplicate | Outcome::Stale);
-        if is_authentic && is_new {
-            metrics.note_event(self.clock.elapsed());
-        }
-        if is_authentic && is_new && outcome.is_accepted() {
-            metrics.consecutive_refusals.set(0);
-        } else if is_authentic && is_new {
-            let before = metrics.consecutive_refusals.inc();
-            if before + 1 == REFUSALS_ALARM {
-                self.log.say(
-                    Level::Error,
-                    "authentic events are being refused; a platform may disable the endpoint after ten",
-                    &[("route", &route.config.name), ("outcome", &outcome.label())],
-                );
-            }
-        } else if outcome == Outcome::Unauthentic {
-            let before = metrics.consecutive_unauthentic.inc();
-            if before + 1 == REFUSALS_ALARM && metrics.had_event() {
-                self.log.say(
-                    Level::Warn,
-                    "requests that cannot be verified follow ones that could; was the secret changed?",
-                    &[("route", &route.config.name)],
-                );
-            }
-        }
-    }
-
     /// The answer to a request that there is no memory for, not even for its head.
     pub fn overloaded(&self) -> Response<Full<Bytes>> {
         self.metrics.count_unmatched(Outcome::Overloaded);
@@ -471,6 +456,26 @@ impl Gate {
             self.clock.now(),
         )
     }
+}
+
+/// The ending of an event that is not ours.
+fn not_ours(route: &Route, why: NotOurs) -> Ending {
+    match why {
+        NotOurs::Duplicate(kind) => {
+            route.metrics.count_duplicate(kind);
+            Ending::of(Outcome::Duplicate).because(kind.label())
+        }
+        NotOurs::InFlight => Ending::of(Outcome::InFlight),
+        NotOurs::Unavailable => Ending::of(Outcome::StoreUnavailable),
+    }
+}
+
+/// Whether an event was new. A stale one is what somebody may have captured, as a copy is.
+fn is_new(outcome: Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Duplicate | Outcome::InFlight | Outcome::Stale
+    )
 }
 
 fn refuse_unverified(

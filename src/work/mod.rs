@@ -4,6 +4,7 @@
 //! [`delivery`] further; [`routes`] is the snapshot they go by, and [`forward`] takes clean events to the
 //! app, over the connections of [`pool`].
 
+pub mod alarms;
 pub mod answer;
 pub mod body;
 pub mod busy;

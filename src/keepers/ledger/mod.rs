@@ -5,27 +5,27 @@
 //! becomes of a duplicate.
 //!
 //! # Why a claim is a value
-//! Only [`Ledger::claim`] makes one, and it ends in exactly one of three ways: it is settled, or pushed (which
-//! stores the event and settles in one commit), and either moves it into the store's writer where no waiter
-//! can cancel it; or it is dropped, which releases the event for whoever waits. So a failure, a timeout, a cancelled task and a panic all release, and none of them can
-//! leave an event marked as seen that the app never got.
+//! Only a [`Ledger`] makes one, and it ends in exactly one of three ways: it is settled, or pushed (which stores the
+//! event and settles in one commit), and either moves it into the store's writer where no waiter can cancel it; or it
+//! is dropped, which releases the event for whoever waits. So a failure, a timeout, a cancelled task and a panic all
+//! release, and none of them can leave an event marked as seen that the app never got.
 
 mod conflicts;
+mod flights;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::keepers::ledger::conflicts::Conflicts;
+use crate::keepers::ledger::flights::{Flight, Flights};
 use crate::keepers::store::jobs::{JobId, NewJob, Queue};
-use crate::keepers::store::keymap::Seeds;
 use crate::keepers::store::pending::Pending;
 use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
 use crate::words::identity::{Key, Keys};
@@ -49,11 +49,37 @@ pub struct Claim {
     is_held: bool,
 }
 
-/// The answer to "may I process this?".
+/// What a first look says to "may I process this?".
 #[must_use]
-pub enum Claimed {
-    /// Nobody did; the event is yours.
-    First(Claim),
+pub enum Look {
+    /// This.
+    Answered(Claimed),
+    /// Somebody or something must be waited for, with [`Ledger::claim`].
+    Open(Open),
+}
+
+/// A question that a look left open. Dropped, it was never asked.
+#[must_use]
+pub struct Open {
+    shelf: ShelfId,
+    keys: Keys,
+    wait: Wait,
+}
+
+/// What a claimant waits for.
+enum Wait {
+    /// The disk; meanwhile nobody else can claim the event.
+    Disk(Claim),
+    /// The end of somebody's claim.
+    Other(watch::Receiver<()>),
+}
+
+/// The answer to "may I process this?": the event is yours, or it is not.
+pub type Claimed = Result<Claim, NotOurs>;
+
+/// Why an event is not yours to process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOurs {
     /// It is settled.
     Duplicate(Duplicate),
     /// Somebody else is at it, and was not done in time.
@@ -79,16 +105,6 @@ pub struct Patience {
     /// What processing takes at the most; with less time left an event is not taken over.
     pub work: Duration,
 }
-
-/// The claims of the moment, by key.
-#[derive(Default)]
-struct Flights(Mutex<FlightMap>);
-
-type FlightMap = HashMap<(ShelfId, Key), Flight, Seeds>;
-
-/// Somebody's claim: whoever waits for its end holds a receiver of this sender, which is dropped with it.
-#[derive(Default)]
-struct Flight(Option<watch::Sender<()>>);
 
 /// Claimants that wait for others at one time; each holds a request. Beyond it they are not made to wait.
 pub const WAITING_MAX: usize = 4096;
@@ -123,43 +139,47 @@ impl Ledger {
         &self.store
     }
 
-    /// Asks for the right to process the event with these keys.
+    /// Asks for the right to process the event with these keys, without waiting for anything.
+    pub fn look(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Look {
+        let wait = match self.see(shelf, keys) {
+            Seen::Mine(claim) => return Look::Answered(Ok(claim)),
+            Seen::Settled(found) => return Look::Answered(Err(self.duplicate(shelf, keys, found))),
+            Seen::Unavailable => return Look::Answered(Err(NotOurs::Unavailable)),
+            Seen::Unsure(claim) => Wait::Disk(claim),
+            Seen::Taken(end) => Wait::Other(end),
+        };
+        Look::Open(Open { shelf, keys, wait })
+    }
+
+    /// Asks on, where a first look found no answer.
     ///
     /// Whoever is not first waits for the one who is, without holding anything that others need: if that
     /// one settles, this is a duplicate; if it fails, one of those who wait takes over, provided that there
     /// is time for the work.
-    pub async fn claim(
-        self: &Arc<Self>,
-        shelf: ShelfId,
-        keys: Keys,
-        patience: Patience,
-    ) -> Claimed {
+    pub async fn claim(self: &Arc<Self>, open: Open, patience: Patience) -> Claimed {
+        let Open {
+            shelf,
+            keys,
+            mut wait,
+        } = open;
         let mut has_waited = false;
-        loop {
-            let claim = match self.look(shelf, keys) {
-                Look::Mine(claim) => claim,
-                Look::Unsure(claim) => match self.read(shelf, keys).await {
-                    Ok(found) if found.content || found.id => {
-                        drop(claim);
-                        return self.duplicate(shelf, keys, found);
-                    }
-                    Ok(_) => claim,
-                    Err(_) => return Claimed::Unavailable,
-                },
-                Look::Settled(found) => return self.duplicate(shelf, keys, found),
-                Look::Unavailable => return Claimed::Unavailable,
-                Look::Taken(end) => {
-                    if !self.wait(end, patience.until).await {
-                        return Claimed::InFlight;
-                    }
-                    has_waited = true;
-                    continue;
-                }
+        let claimed = loop {
+            let end = match wait {
+                Wait::Disk(claim) => break self.read(shelf, keys, claim).await,
+                Wait::Other(end) => end,
             };
-            return match has_waited && !patience.is_enough() {
-                true => Claimed::InFlight,
-                false => Claimed::First(claim),
-            };
+            if !self.wait(end, patience.until).await {
+                return Err(NotOurs::InFlight);
+            }
+            has_waited = true;
+            match self.look(shelf, keys) {
+                Look::Answered(claimed) => break claimed,
+                Look::Open(open) => wait = open.wait,
+            }
+        };
+        match claimed {
+            Ok(_) if has_waited && !patience.is_enough() => Err(NotOurs::InFlight),
+            claimed => claimed,
         }
     }
 
@@ -177,17 +197,17 @@ impl Ledger {
 
     /// One look under the lock: the store shows a settled key before its flight is taken off the map, so
     /// between the two no event is neither settled nor in flight.
-    fn look(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Look {
+    fn see(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Seen {
         let mut flights = self.in_flight.lock();
         for key in keys.iter() {
             if let Some(flight) = flights.get_mut(&(shelf, key)) {
-                return Look::Taken(flight.subscribe());
+                return Seen::Taken(flight.subscribe());
             }
         }
         let probe = self.store.probe(shelf, &keys, self.clock.now());
         match probe {
-            Probe::Known(found) => return Look::Settled(found),
-            Probe::Unavailable => return Look::Unavailable,
+            Probe::Known(found) => return Seen::Settled(found),
+            Probe::Unavailable => return Seen::Unavailable,
             Probe::Absent | Probe::MustRead => {}
         }
         for key in keys.iter() {
@@ -200,36 +220,44 @@ impl Ledger {
             is_held: true,
         };
         match probe {
-            Probe::MustRead => Look::Unsure(claim),
-            Probe::Absent | Probe::Known(_) | Probe::Unavailable => Look::Mine(claim),
+            Probe::MustRead => Seen::Unsure(claim),
+            Probe::Absent | Probe::Known(_) | Probe::Unavailable => Seen::Mine(claim),
         }
     }
 
     /// The exact answer, from the disk.
-    async fn read(&self, shelf: ShelfId, keys: Keys) -> Result<Found, StoreError> {
+    async fn read(&self, shelf: ShelfId, keys: Keys, claim: Claim) -> Claimed {
         let store = Arc::clone(&self.store);
         let now = self.clock.now();
         let mut reading = tokio::task::spawn_blocking(move || store.look_up(shelf, &keys, now));
-        match tokio::time::timeout(READ_TIME, &mut reading).await {
+        let read = match tokio::time::timeout(READ_TIME, &mut reading).await {
             Ok(read) => read.unwrap_or(Err(StoreError::Unavailable)),
             Err(_) => {
                 // It may not have begun, for want of a thread, and need not begin any more.
                 reading.abort();
                 Err(StoreError::Unavailable)
             }
+        };
+        match read {
+            Ok(found) if found.content || found.id => {
+                drop(claim);
+                Err(self.duplicate(shelf, keys, found))
+            }
+            Ok(_) => Ok(claim),
+            Err(_) => Err(NotOurs::Unavailable),
         }
     }
 
     /// A duplicate in other words is remembered by them too. Otherwise whoever captured them could have
     /// them delivered once more, under an id of his own.
-    fn duplicate(&self, shelf: ShelfId, keys: Keys, found: Found) -> Claimed {
+    fn duplicate(&self, shelf: ShelfId, keys: Keys, found: Found) -> NotOurs {
         if !found.content {
             let words = Keys { id: None, ..keys };
             // Nobody waits for it: the event itself is safe.
             self.store
                 .settle(shelf, words, self.clock.now(), Box::new(|_| ()));
         }
-        Claimed::Duplicate(Duplicate::of(keys, found))
+        NotOurs::Duplicate(Duplicate::of(keys, found))
     }
 
     /// Waits for the end of somebody's claim; `false` if it did not come in time or too many wait.
@@ -244,22 +272,6 @@ impl Ledger {
         let _place = Place(&self.waiting);
         // An error is the sender's end, which is what is waited for; nothing is ever sent.
         others < WAITING_MAX && tokio::time::timeout_at(until, end.changed()).await.is_ok()
-    }
-}
-
-// === impl Flights ===
-
-impl Flights {
-    fn end(&self, shelf: ShelfId, keys: &Keys) {
-        let mut flights = self.lock();
-        for key in keys.iter() {
-            flights.remove(&(shelf, key));
-        }
-    }
-
-    /// The map holds no invariant that a panic could break half-way, so a poisoned lock is taken all the same.
-    fn lock(&self) -> MutexGuard<'_, FlightMap> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -322,16 +334,6 @@ impl Drop for Claim {
     }
 }
 
-// === impl Flight ===
-
-impl Flight {
-    fn subscribe(&mut self) -> watch::Receiver<()> {
-        self.0
-            .get_or_insert_with(|| watch::channel(()).0)
-            .subscribe()
-    }
-}
-
 // === impl Duplicate ===
 
 impl Duplicate {
@@ -359,7 +361,8 @@ impl Patience {
     }
 }
 
-enum Look {
+/// What one look under the lock saw.
+enum Seen {
     Mine(Claim),
     Unsure(Claim),
     Settled(Found),

@@ -16,7 +16,7 @@ async fn of_many_claimants_at_once_one_is_first_and_the_others_share_its_end() {
                 claimant.await
             });
         }
-        let Some(Ok(Claimed::First(claim))) = claimants.join_next().await else {
+        let Some(Ok(Ok(claim))) = claimants.join_next().await else {
             panic!(
                 "{}: somebody was answered before the first was done",
                 bench.name
@@ -44,7 +44,7 @@ async fn a_dropped_claim_is_taken_over_by_exactly_one_of_those_who_wait() {
             bench.waiting(left + 1).await;
             drop(claim);
             let taken = claimants.join_next().await.unwrap().unwrap();
-            let Claimed::First(taken) = taken else {
+            let Ok(taken) = taken else {
                 panic!("{}: {}", bench.name, label(&taken));
             };
             claim = taken;
@@ -84,7 +84,7 @@ async fn a_panic_of_the_owner_releases_its_claim() {
     for bench in Bench::each() {
         let owner = bench.claimant(plain(1), patient());
         let owner = tokio::spawn(async move {
-            let Claimed::First(_claim) = owner.await else {
+            let Ok(_claim) = owner.await else {
                 return;
             };
             std::panic::resume_unwind(Box::new("the owner's own trouble"));
@@ -239,11 +239,11 @@ async fn shelves_know_nothing_of_each_other() {
     for bench in Bench::each() {
         let claim = bench.first(plain(1)).await;
         let other = bench.ledger.shelf("other", KEEP).unwrap();
-        let in_flight_there = bench.ledger.claim(other, plain(1), hasty()).await;
+        let in_flight_there = ask(&bench.ledger, other, plain(1), hasty()).await;
         assert_eq!(label(&in_flight_there), "first", "{}", bench.name);
         drop(in_flight_there);
         bench.settle(claim).await;
-        let settled_here = bench.ledger.claim(other, plain(1), hasty()).await;
+        let settled_here = ask(&bench.ledger, other, plain(1), hasty()).await;
         assert_eq!(label(&settled_here), "first", "{}", bench.name);
     }
 }

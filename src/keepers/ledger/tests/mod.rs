@@ -12,7 +12,7 @@ use tokio::sync::Barrier;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 
-use super::{Claim, Claimed, Duplicate, Ledger, Patience, READ_TIME, WAITING_MAX};
+use super::{Claim, Claimed, Duplicate, Ledger, Look, NotOurs, Patience, READ_TIME, WAITING_MAX};
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::memory::Memory;
 use crate::keepers::store::tuning::{Options, Tuning};
@@ -107,13 +107,13 @@ impl Bench {
     }
 
     async fn claim(&self, keys: Keys, patience: Patience) -> Claimed {
-        self.ledger.claim(self.shelf, keys, patience).await
+        ask(&self.ledger, self.shelf, keys, patience).await
     }
 
     /// The claim of an event that is free.
     async fn first(&self, keys: Keys) -> Claim {
         match self.claim(keys, patient()).await {
-            Claimed::First(claim) => claim,
+            Ok(claim) => claim,
             other => panic!("{}: {}", self.name, label(&other)),
         }
     }
@@ -130,7 +130,7 @@ impl Bench {
     /// A claimant in a task of its own.
     fn claimant(&self, keys: Keys, patience: Patience) -> impl Future<Output = Claimed> + 'static {
         let (ledger, shelf) = (Arc::clone(&self.ledger), self.shelf);
-        async move { ledger.claim(shelf, keys, patience).await }
+        async move { ask(&ledger, shelf, keys, patience).await }
     }
 
     /// Until everything that was settled so far is written; settles are committed in their order.
@@ -153,12 +153,20 @@ impl Bench {
     }
 }
 
+/// The answer, be it waited for or not.
+async fn ask(ledger: &Arc<Ledger>, shelf: ShelfId, keys: Keys, patience: Patience) -> Claimed {
+    match ledger.look(shelf, keys) {
+        Look::Answered(claimed) => claimed,
+        Look::Open(open) => ledger.claim(open, patience).await,
+    }
+}
+
 fn label(claimed: &Claimed) -> &'static str {
     match claimed {
-        Claimed::First(_) => "first",
-        Claimed::Duplicate(kind) => kind.label(),
-        Claimed::InFlight => "in_flight",
-        Claimed::Unavailable => "unavailable",
+        Ok(_) => "first",
+        Err(NotOurs::Duplicate(kind)) => kind.label(),
+        Err(NotOurs::InFlight) => "in_flight",
+        Err(NotOurs::Unavailable) => "unavailable",
     }
 }
 

@@ -38,8 +38,8 @@ fn under_many_threads_no_event_is_first_twice_at_a_time_or_after_it_was_settled(
                     threads.spawn(async move {
                         for step in 0..EVENTS * 4 {
                             let event = (step * 5 + thread) % EVENTS;
-                            let claimed = ledger.claim(shelf, events[event], patient()).await;
-                            let Claimed::First(claim) = claimed else {
+                            let claimed = ask(&ledger, shelf, events[event], patient()).await;
+                            let Ok(claim) = claimed else {
                                 assert!(
                                     settled[event].load(Ordering::SeqCst),
                                     "a duplicate of nothing"
@@ -153,7 +153,7 @@ fn live(bench: &Bench, steps: &[Step]) {
                     let claimed = bench.claim(keys, hasty()).await;
                     let context = format!("{}: step {place} of {steps:?}", bench.name);
                     assert_eq!(label(&claimed), model.claim(keys, now), "{context}");
-                    if let Claimed::First(claim) = claimed {
+                    if let Ok(claim) = claimed {
                         claims.push(claim);
                     } else {
                         bench.written(place).await;

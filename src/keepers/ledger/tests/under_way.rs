@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::keepers::ledger::{Claimed, Ledger, Patience};
+use crate::keepers::ledger::{Ledger, Look};
 use crate::keepers::store::memory::Memory;
 use crate::keepers::store::{Done, Health, Statistics};
 use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
@@ -65,11 +63,7 @@ async fn a_settle_that_is_under_way_does_not_keep_its_store() {
         content: Key::from_bytes([1; 16]),
         id: None,
     };
-    let patience = Patience {
-        until: Instant::now(),
-        work: Duration::ZERO,
-    };
-    let Claimed::First(claim) = ledger.claim(shelf, keys, patience).await else {
+    let Look::Answered(Ok(claim)) = ledger.look(shelf, keys) else {
         panic!("nobody else is there");
     };
     let settling = claim.settle(Timestamp::from_secs(0));
