@@ -56,22 +56,25 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
         })
     }
 
-    /// Sends a request, and gives back the head of the answer. Its body comes as long as the connection is driven.
-    pub(super) async fn send(
+    /// Sends a request and has the answer read.
+    ///
+    /// Both in one go: each look at the connection costs hyper a thousand instructions, whether or not there is
+    /// anything to do.
+    pub(super) async fn ask<R: Future>(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+        read: impl FnOnce(Response<Incoming>) -> R,
+    ) -> Result<R::Output, Unanswered> {
         let sending = self.requests.try_send_request(request);
-        let sent = self.drive(sending).await;
-        sent.map_err(|mut failed| Unanswered {
-            unsent: failed.take_message(),
-            error: failed.into_error(),
-        })
-    }
-
-    /// Keeps the connection going until `work`, which waits for it, has ended.
-    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+        let mut work = pin!(async {
+            match sending.await {
+                Ok(response) => Ok(read(response).await),
+                Err(mut failed) => Err(Unanswered {
+                    unsent: failed.take_message(),
+                    error: failed.into_error(),
+                }),
+            }
+        });
         poll_fn(|context| self.poll_turns(context, |_, inner| work.as_mut().poll(inner))).await
     }
 
@@ -83,7 +86,7 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
             Some(_) | None => Poll::Ready(()),
         };
         poll_fn(|context| self.poll_turns(context, has_come_to_rest)).await;
-        self.is_free()
+        self.left_free()
     }
 
     /// Ends it in order, which TLS has words for.
@@ -122,10 +125,15 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
         Poll::Pending
     }
 
-    /// Whether it is open and has nothing left to do, so that a request may be sent.
-    pub(super) fn is_free(&mut self) -> bool {
-        // Nobody is to be woken for it from here on.
+    /// Ends its use: nobody is woken for it any more. Gives back whether it was open and had nothing left to do when it
+    /// was last looked at. If its app closes it after that, a request that it is given comes back unsent.
+    pub(super) fn left_free(&mut self) -> bool {
         self.relay.leave();
+        self.protocol.is_some() && self.requests.is_ready()
+    }
+
+    /// Whether it is free now: looks at one that nobody uses.
+    pub(super) fn is_free(&mut self) -> bool {
         let waker = self.waker.clone();
         self.go_on(&mut Context::from_waker(&waker));
         self.protocol.is_some() && self.requests.is_ready()

@@ -11,6 +11,7 @@ mod resolver;
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -144,14 +145,16 @@ impl Pool {
     where
         R: Future<Output = Result<T, String>>,
     {
-        let until = Instant::now() + limit;
-        let asking = self.ask(upstream, request, read);
+        let now = Instant::now();
+        let until = now + limit;
+        // Pinned here, since a future is moved whole to where it is waited for.
+        let asking = pin!(self.ask(upstream, request, now, read));
         let asked = timeout_at(until, asking)
             .await
             .map_err(|_| Failed::TimedOut);
         let (answer, mut connection) = asked?.map_err(Failed::Broken)?;
         // Nearly always at once, so that nobody waits.
-        if connection.is_free() || timeout_at(until, connection.freed()).await == Ok(true) {
+        if connection.left_free() || timeout_at(until, connection.freed()).await == Ok(true) {
             self.keep(upstream, connection);
         }
         Ok(answer)
@@ -161,6 +164,7 @@ impl Pool {
         &self,
         upstream: &Uri,
         mut request: Request<Full<Bytes>>,
+        now: Instant,
         read: impl Fn(Response<Incoming>) -> R,
     ) -> Result<(T, Box<Connection>), String>
     where
@@ -168,18 +172,15 @@ impl Pool {
     {
         in_origin_form(request.uri_mut());
         loop {
-            let kept = self.take(upstream);
+            let kept = self.take(upstream, now);
             let is_new = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
                 // Rare, and large while it lasts.
                 None => Box::pin(self.connect(upstream)).await?,
             };
-            match connection.send(request).await {
-                Ok(response) => {
-                    let answer = connection.drive(read(response)).await?;
-                    return Ok((answer, connection));
-                }
+            match connection.ask(request, &read).await {
+                Ok(answer) => return Ok((answer?, connection)),
                 Err(failed) => match failed.unsent {
                     Some(unsent) if !is_new => request = unsent,
                     Some(_) | None => return Err(reason(&failed.error)),
@@ -195,18 +196,11 @@ impl Pool {
         connection.map(Box::new).map_err(|error| reason(&error))
     }
 
-    /// The connection that was used last and is still open.
-    fn take(&self, upstream: &Uri) -> Option<Box<Connection>> {
-        loop {
-            let taken = self.idle().take(upstream, Instant::now())?;
-            close_all(taken.old);
-            // Looked at where nobody waits for the lock.
-            if let Some(mut connection) = taken.last
-                && connection.is_free()
-            {
-                return Some(connection);
-            }
-        }
+    /// The connection that was used last. Its app may have closed it meanwhile, and then the request comes back.
+    fn take(&self, upstream: &Uri, now: Instant) -> Option<Box<Connection>> {
+        let taken = self.idle().take(upstream, now)?;
+        close_all(taken.old);
+        taken.last
     }
 
     fn keep(&self, upstream: &Uri, connection: Box<Connection>) {
