@@ -81,8 +81,8 @@ struct Taken {
     old: VecDeque<Box<Connection>>,
 }
 
-/// Idle connections by their upstream, the one that idles for the longest first.
-type Kept = HashMap<Authority, VecDeque<(Instant, Box<Connection>)>>;
+/// Idle connections by their upstream's authority as it is written, the one that idles for the longest first.
+type Kept = HashMap<Box<str>, VecDeque<(Instant, Box<Connection>)>>;
 
 // === impl Pool ===
 
@@ -280,7 +280,9 @@ impl Idle {
 
     /// Takes out the connection that was used last; `None` if there is none.
     fn take(&mut self, upstream: &Uri, now: Instant) -> Option<Taken> {
-        let kept = self.kept(upstream).get_mut(upstream.authority()?)?;
+        let kept = self
+            .kept(upstream)
+            .get_mut(upstream.authority()?.as_str())?;
         let (since, connection) = kept.pop_back()?;
         if !is_old(since, now) {
             return Some(Taken {
@@ -303,13 +305,13 @@ impl Idle {
         connection: Box<Connection>,
         now: Instant,
     ) -> Option<Box<Connection>> {
-        let Some(origin) = upstream.authority() else {
+        let Some(origin) = upstream.authority().map(Authority::as_str) else {
             return Some(connection);
         };
         let all = self.kept(upstream);
         let kept = match all.get_mut(origin) {
             Some(kept) => kept,
-            None => all.entry(origin.clone()).or_default(),
+            None => all.entry(origin.into()).or_default(),
         };
         kept.push_back((now, connection));
         let first = (kept.len() > IDLE_MAX).then(|| kept.pop_front());

@@ -111,13 +111,13 @@ async fn a_connection_is_used_again_and_asked_for_path_and_query() {
 async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
     for answer in [OK, LAST] {
         let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
-        let origin = app.upstream.authority().unwrap().clone();
+        let origin = app.upstream.authority().unwrap().to_string();
         for _ in 0..3 {
             let upstream = app.upstream.clone();
             let asking = pool.exchange(&upstream, request(), LIMIT, read);
             let (answered, socket) = tokio::join!(asking, answered_once(&mut app, answer));
             assert_eq!(answered.unwrap(), "ok");
-            assert_eq!(pool.idle().plain.contains_key(&origin), answer == OK);
+            assert_eq!(pool.idle().plain.contains_key(&*origin), answer == OK);
             drop(socket);
             heard_by_the_runtime().await;
         }
