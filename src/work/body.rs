@@ -316,14 +316,15 @@ async fn acquire(from: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit {
 }
 
 /// What was read so far. Nearly every body comes in one piece, which is not copied.
-enum Chunks {
+pub(super) enum Chunks {
     None,
     One(Bytes),
     Many(BytesMut),
 }
 
 impl Chunks {
-    fn len(&self) -> usize {
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::None => 0,
             Self::One(bytes) => bytes.len(),
@@ -331,7 +332,8 @@ impl Chunks {
         }
     }
 
-    fn and(self, more: Bytes, still_expected: usize) -> Self {
+    /// The same and a piece more; about so many bytes are still to come.
+    pub(super) fn and(self, more: Bytes, still_expected: usize) -> Self {
         match self {
             Self::None => Self::One(more),
             Self::One(first) => {
@@ -347,7 +349,8 @@ impl Chunks {
         }
     }
 
-    fn into_bytes(self) -> Bytes {
+    /// All of it.
+    pub(super) fn into_bytes(self) -> Bytes {
         match self {
             Self::None => Bytes::new(),
             Self::One(bytes) => bytes,

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
 
@@ -20,6 +20,7 @@ use crate::keepers::store::jobs::AttemptRecord;
 use crate::rules::clean::Attempt;
 use crate::rules::retry::{self, Class};
 use crate::words::time::Timestamp;
+use crate::work::body::Chunks;
 use crate::work::pool::{Failed, NoRootCertificates, Pool, reason};
 
 /// Bytes of the app's answer that go back to the provider.
@@ -174,15 +175,15 @@ impl AppAnswer {
         if !is_framed_once(&parts.headers) {
             return Err("the length of the app's answer is ambiguous".to_owned());
         }
-        let mut read = BytesMut::new();
-        while read.len() < ANSWER_BYTES_MAX {
+        let mut read = Chunks::None;
+        while read.len() < ANSWER_BYTES_MAX && !body.is_end_stream() {
             let Some(frame) = body.frame().await else {
                 break;
             };
             // Trailers are nobody's business.
-            if let Ok(data) = frame.map_err(|error| reason(&error))?.into_data() {
-                let room = ANSWER_BYTES_MAX - read.len();
-                read.extend_from_slice(data.get(..room).unwrap_or(&data));
+            if let Ok(mut data) = frame.map_err(|error| reason(&error))?.into_data() {
+                data.truncate(ANSWER_BYTES_MAX - read.len());
+                read = read.and(data, 0);
             }
         }
         Ok(Self {
@@ -192,7 +193,7 @@ impl AppAnswer {
                 .get(RETRY_AFTER)
                 .and_then(|value| retry::wish(value.to_str().ok()?, asked_at)),
             headers: parts.headers,
-            body: read.freeze(),
+            body: read.into_bytes(),
         })
     }
 }
@@ -200,11 +201,16 @@ impl AppAnswer {
 /// One length, one `chunked`, or neither. hyper reads more than that in a way of its own, and a connection
 /// on which the app and we disagree about an answer's end gives the next event an answer that is not its.
 fn is_framed_once(headers: &HeaderMap) -> bool {
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => lengths <= 1,
-        (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
+    let (mut lengths, mut codings) = (0, 0);
+    for (name, value) in headers {
+        if name == CONTENT_LENGTH {
+            lengths += 1;
+        } else if name == TRANSFER_ENCODING {
+            if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return false;
+            }
+            codings += 1;
+        }
     }
+    lengths + codings <= 1
 }
