@@ -14,7 +14,9 @@ use hyper::{Request, Response};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use crate::work::pool::deadline::Deadline;
 use crate::work::pool::relay::Relay;
 
 /// What there is below HTTP.
@@ -28,18 +30,28 @@ pub(super) struct Connection<S: Read + Write + Unpin = Stream> {
     requests: SendRequest<Full<Bytes>>,
     /// `None` once it has ended: a request that it had not taken up comes back only when it is dropped.
     protocol: Option<http1::Connection<S, Full<Bytes>>>,
+    /// Until when it may be used for what it is used for.
+    deadline: Deadline,
     relay: Arc<Relay>,
-    /// The same, as the two above know it.
+    /// The same, as those above know it.
     waker: Waker,
 }
 
-/// A request that got no answer.
-pub(super) struct Unanswered {
-    /// Why.
-    pub(super) error: hyper::Error,
-    /// The request, if nothing of it was written.
-    pub(super) unsent: Option<Request<Full<Bytes>>>,
+/// Why a request got no answer.
+pub(super) enum Unanswered {
+    /// The connection failed.
+    Failed {
+        /// In what way.
+        error: hyper::Error,
+        /// The request, if nothing of it was written.
+        unsent: Option<Box<Request<Full<Bytes>>>>,
+    },
+    /// There was none in time.
+    TimedOut,
 }
+
+/// The deadline has passed.
+struct TimedOut;
 
 // === impl Connection ===
 
@@ -51,42 +63,47 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
         Ok(Self {
             requests,
             protocol: Some(protocol),
+            deadline: Deadline::new(),
             waker: Waker::from(Arc::clone(&relay)),
             relay,
         })
     }
 
-    /// Sends a request and has the answer read.
+    /// Sends a request and has the answer read, until the deadline.
     ///
     /// Both in one go: each look at the connection costs hyper a thousand instructions, whether or not there is
     /// anything to do.
     pub(super) async fn ask<R: Future>(
         &mut self,
         request: Request<Full<Bytes>>,
+        until: Instant,
         read: impl FnOnce(Response<Incoming>) -> R,
     ) -> Result<R::Output, Unanswered> {
+        self.deadline.set(until);
         let sending = self.requests.try_send_request(request);
         let mut work = pin!(async {
             match sending.await {
                 Ok(response) => Ok(read(response).await),
-                Err(mut failed) => Err(Unanswered {
-                    unsent: failed.take_message(),
+                Err(mut failed) => Err(Unanswered::Failed {
+                    unsent: failed.take_message().map(Box::new),
                     error: failed.into_error(),
                 }),
             }
         });
-        poll_fn(|context| self.poll_turns(context, |_, inner| work.as_mut().poll(inner))).await
+        let asked =
+            poll_fn(|context| self.poll_turns(context, |_, inner| work.as_mut().poll(inner)));
+        asked.await.unwrap_or(Err(Unanswered::TimedOut))
     }
 
     /// Keeps it going until it is free, or has ended: what is left of a request is written, though its answer came
-    /// before. Gives back whether it is free.
+    /// before, until the request's deadline. Gives back whether it is free.
     pub(super) async fn freed(&mut self) -> bool {
         let has_come_to_rest = |this: &mut Self, _: &mut Context<'_>| match this.protocol {
             Some(_) if !this.requests.is_ready() => Poll::Pending,
             Some(_) | None => Poll::Ready(()),
         };
-        poll_fn(|context| self.poll_turns(context, has_come_to_rest)).await;
-        self.left_free()
+        let rested = poll_fn(|context| self.poll_turns(context, has_come_to_rest));
+        rested.await.is_ok() && self.left_free()
     }
 
     /// Ends it in order, which TLS has words for.
@@ -104,25 +121,28 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
         &mut self,
         context: &mut Context<'_>,
         mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+    ) -> Poll<Result<T, TimedOut>> {
         self.relay.attend(context.waker());
         let waker = self.waker.clone();
         let mut inner = Context::from_waker(&waker);
-        for _ in 0..TURNS_MAX {
+        let mut turns = 1..TURNS_MAX;
+        loop {
             self.relay.look();
             self.go_on(&mut inner);
-            let polled = poll(self, &mut inner);
-            if polled.is_ready() {
+            if let Poll::Ready(done) = poll(self, &mut inner) {
                 self.relay.look_away();
-                return polled;
+                return Poll::Ready(Ok(done));
             }
             if !self.relay.was_called() {
-                return Poll::Pending;
+                break;
+            }
+            if turns.next().is_none() {
+                self.relay.look_away();
+                context.waker().wake_by_ref();
+                break;
             }
         }
-        self.relay.look_away();
-        context.waker().wake_by_ref();
-        Poll::Pending
+        self.deadline.poll(&mut inner).map(|()| Err(TimedOut))
     }
 
     /// Ends its use: nobody is woken for it any more. Gives back whether it was open and had nothing left to do when it

@@ -6,12 +6,12 @@
 //! Here the task of the event drives the connection that it uses.
 
 mod connection;
+mod deadline;
 mod relay;
 mod resolver;
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
-use crate::work::pool::connection::Connection;
+use crate::work::pool::connection::{Connection, Unanswered};
 use crate::work::pool::resolver::CheckedResolver;
 
 /// Connecting takes no longer than this, name and TLS included in the route's `timeout` all the same.
@@ -138,52 +138,41 @@ impl Pool {
     pub async fn exchange<T, R>(
         &self,
         upstream: &Uri,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         limit: Duration,
         read: impl Fn(Response<Incoming>) -> R,
     ) -> Result<T, Failed>
     where
         R: Future<Output = Result<T, String>>,
     {
+        in_origin_form(request.uri_mut());
         let now = Instant::now();
         let until = now + limit;
-        // Pinned here, since a future is moved whole to where it is waited for.
-        let asking = pin!(self.ask(upstream, request, now, read));
-        let asked = timeout_at(until, asking)
-            .await
-            .map_err(|_| Failed::TimedOut);
-        let (answer, mut connection) = asked?.map_err(Failed::Broken)?;
-        // Nearly always at once, so that nobody waits.
-        if connection.left_free() || timeout_at(until, connection.freed()).await == Ok(true) {
-            self.keep(upstream, connection);
-        }
-        Ok(answer)
-    }
-
-    async fn ask<T, R>(
-        &self,
-        upstream: &Uri,
-        mut request: Request<Full<Bytes>>,
-        now: Instant,
-        read: impl Fn(Response<Incoming>) -> R,
-    ) -> Result<(T, Box<Connection>), String>
-    where
-        R: Future<Output = Result<T, String>>,
-    {
-        in_origin_form(request.uri_mut());
         loop {
             let kept = self.take(upstream, now);
             let is_new = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
-                // Rare, and large while it lasts.
-                None => Box::pin(self.connect(upstream)).await?,
+                None => {
+                    // Rare, and large while it lasts.
+                    let connecting = Box::pin(timeout_at(until, self.connect(upstream))).await;
+                    let connected = connecting.map_err(|_| Failed::TimedOut)?;
+                    connected.map_err(Failed::Broken)?
+                }
             };
-            match connection.ask(request, &read).await {
-                Ok(answer) => return Ok((answer?, connection)),
-                Err(failed) => match failed.unsent {
-                    Some(unsent) if !is_new => request = unsent,
-                    Some(_) | None => return Err(reason(&failed.error)),
+            match connection.ask(request, until, &read).await {
+                Ok(answer) => {
+                    let answer = answer.map_err(Failed::Broken)?;
+                    // Nearly always at once, so that nobody waits.
+                    if connection.left_free() || connection.freed().await {
+                        self.keep(upstream, connection);
+                    }
+                    return Ok(answer);
+                }
+                Err(Unanswered::TimedOut) => return Err(Failed::TimedOut),
+                Err(Unanswered::Failed { error, unsent }) => match unsent {
+                    Some(unsent) if !is_new => request = *unsent,
+                    Some(_) | None => return Err(Failed::Broken(reason(&error))),
                 },
             }
         }

@@ -192,14 +192,43 @@ async fn a_request_that_meets_a_closed_connection_comes_back_to_go_another_way()
         hear(&mut far).await;
         far.write_all(OK).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(connection.ask(request(), read), serving);
+    let until = Instant::now() + LIMIT;
+    let (answer, ()) = tokio::join!(connection.ask(request(), until, read), serving);
     assert_eq!(answer.ok().unwrap().unwrap(), "ok");
     assert!(connection.left_free());
     drop(far);
-    let asking = tokio::time::timeout(LIMIT, connection.ask(request(), read));
-    let failed = asking.await.expect("it is held back").err();
-    let unsent = failed.and_then(|failed| failed.unsent);
-    assert_eq!(unsent.expect("it was written").uri().path(), "/hooks");
+    match connection.ask(request(), until, read).await {
+        Err(connection::Unanswered::Failed { unsent, .. }) => {
+            assert_eq!(unsent.expect("it was written").uri().path(), "/hooks");
+        }
+        Err(connection::Unanswered::TimedOut) => panic!("it is held back"),
+        Ok(_) => panic!("nobody answered"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_is_held_back_by_a_connection_that_its_app_closes_beside_it() {
+    const ROUNDS: usize = 2_000;
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let upstream = app.upstream.clone();
+    let serving = tokio::spawn(async move {
+        while let Some(mut socket) = app.accepted.recv().await {
+            hear(&mut socket).await;
+            socket.write_all(OK).await.unwrap();
+            // Closed at any moment of the next request, which is told that it failed or goes another way.
+        }
+    });
+    let mut answered = 0;
+    for _ in 0..ROUNDS {
+        match pool.exchange(&upstream, request(), LIMIT, read).await {
+            Ok(_) => answered += 1,
+            Err(Failed::Broken(_)) => {}
+            Err(Failed::TimedOut) => panic!("it was held back"),
+        }
+    }
+    // One that fails leaves no connection, so that the next has one of its own.
+    assert!(answered >= ROUNDS / 2, "{answered}");
+    serving.abort();
 }
 
 #[tokio::test]
