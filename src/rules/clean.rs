@@ -6,7 +6,6 @@
 //! binary mode, Standard Webhooks, `Idempotency-Key`, RFC 7239 and RFC 9110.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -18,6 +17,8 @@ use hyper::header::{
 use hyper::{Method, Request, Uri, Version};
 
 use crate::rules::config::Route;
+use crate::rules::hmac::Signer;
+use crate::rules::letterhead::{Letterhead, encode_attribute, source};
 use crate::words::composed::Composer;
 use crate::words::digits;
 use crate::words::identity::Key;
@@ -132,23 +133,24 @@ pub fn request(
     *request.headers_mut() = room;
     // It was the method of a request before.
     *request.method_mut() = Method::from_bytes(record.method.as_bytes()).unwrap_or(Method::POST);
-    *request.uri_mut() = target(route, &record.query);
+    *request.uri_mut() = target(&route.letterhead, &record.query);
     let headers = request.headers_mut();
     headers.reserve(24);
     let composer = Composer::with_room(VALUES_USUALLY);
     let mut fields = Fields { headers, composer };
-    if let Some(host) = host(&route.upstream) {
-        fields.pass_on(HOST, host.as_bytes());
-    }
+    fields.insert(HOST, route.letterhead.host.clone());
     for (name, value) in &record.headers {
         if let Some(name) = read_name(route, name) {
-            fields.pass_on(name, value);
+            let value = fields.composer.value([value]);
+            fields.insert(name, value);
         }
     }
     let idempotency_key = record.idempotency_key();
-    describe(&mut fields, route, record, &idempotency_key);
+    let id = fields.composer.value([&idempotency_key]);
+    fields.insert(IDEMPOTENCY_KEY, id.clone());
+    fields.insert(CE_ID, id.clone());
+    describe(&mut fields, route, record);
     tell_way(&mut fields, record);
-    fields.compose(IDEMPOTENCY_KEY, &[&idempotency_key]);
     let number = fields.composer.number(attempt.number);
     fields.insert(PASSGATE_ATTEMPT, number);
     if !body.is_empty() {
@@ -160,40 +162,24 @@ pub fn request(
     if attempt.is_replay {
         fields.say(PASSGATE_REPLAY, "true");
     }
-    sign(&mut fields, route, body, &idempotency_key, attempt.at);
+    if let Some(signer) = &route.sign_with {
+        fields.insert(WEBHOOK_ID, id);
+        sign(&mut fields, signer, body, &idempotency_key, attempt.at);
+    }
     request
 }
 
-/// The route's upstream, with the query where there is one to keep.
-fn target(route: &Route, query: &str) -> Uri {
+/// Path and query of the upstream, with the event's query where there is one to keep.
+fn target(letterhead: &Letterhead, query: &str) -> Uri {
+    let target = &letterhead.target;
     if query.is_empty() {
-        return route.upstream.clone();
+        return target.clone();
     }
-    let path_and_query = match route.upstream.query() {
-        Some(own) => format!("{}?{own}&{query}", route.upstream.path()),
-        None => format!("{}?{query}", route.upstream.path()),
-    };
-    let mut parts = route.upstream.clone().into_parts();
-    parts.path_and_query = path_and_query.parse().ok();
+    let joint = if target.query().is_some() { '&' } else { '?' };
     // Both halves were parsed as parts of a target before; together they can only be too long, which
     // the limits on a head rule out.
-    Uri::from_parts(parts).unwrap_or_else(|_| route.upstream.clone())
-}
-
-/// The upstream as `Host` has it: without user, and without a port that its scheme implies (RFC 9110, 7.2).
-fn host(upstream: &Uri) -> Option<&str> {
-    let authority = upstream.authority()?;
-    let implied = match upstream.scheme_str() {
-        Some("https") => 443,
-        _ => 80,
-    };
-    Some(match authority.port_u16() {
-        Some(port) if port != implied => {
-            let user_and_host = authority.as_str().rsplit_once('@');
-            user_and_host.map_or(authority.as_str(), |(_, host)| host)
-        }
-        Some(_) | None => authority.host(),
-    })
+    let joined = format!("{target}{joint}{query}").parse();
+    joined.unwrap_or_else(|_| target.clone())
 }
 
 /// The name of a kept header: nearly always one that is kept now as well, and need not be read anew.
@@ -225,14 +211,13 @@ fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(Cow<'static, str>
 }
 
 /// CloudEvents 1.0, HTTP binding in binary mode.
-fn describe(fields: &mut Fields<'_>, route: &Route, record: &Record, idempotency_key: &str) {
+fn describe(fields: &mut Fields<'_>, route: &Route, record: &Record) {
     fields.say(CE_SPECVERSION, "1.0");
-    fields.compose(CE_ID, &[idempotency_key]);
-    let (provider, name) = (
-        encode_attribute(&record.provider),
-        encode_attribute(&route.name),
-    );
-    fields.compose(CE_SOURCE, &["/", &provider, "/", &name]);
+    match record.provider == route.provider.kind().name {
+        true => fields.insert(CE_SOURCE, route.letterhead.source.clone()),
+        // It was stored when the route had another provider.
+        false => fields.compose(CE_SOURCE, &[&source(&record.provider, &route.name)]),
+    }
     fields.compose(CE_TYPE, &[&encode_attribute(&record.ce_type)]);
     if let Some(time) = record.time() {
         fields.compose(CE_TIME, &[&time.to_rfc3339()]);
@@ -277,14 +262,11 @@ fn tell_way(fields: &mut Fields<'_>, record: &Record) {
 /// so its query is not covered.
 fn sign(
     fields: &mut Fields<'_>,
-    route: &Route,
+    signer: &Signer,
     body: &Bytes,
     idempotency_key: &str,
     at: Timestamp,
 ) {
-    let Some(signer) = &route.sign_with else {
-        return;
-    };
     let mut digits = itoa::Buffer::new();
     let timestamp = digits.format(at.as_secs());
     let tag = signer.sign(&[
@@ -294,7 +276,6 @@ fn sign(
         b".",
         body,
     ]);
-    fields.compose(WEBHOOK_ID, &[idempotency_key]);
     fields.compose(WEBHOOK_TIMESTAMP, &[timestamp]);
     fields.compose(WEBHOOK_SIGNATURE, &["v1,", &BASE64.encode(&tag)]);
 }
@@ -302,12 +283,6 @@ fn sign(
 // === impl Fields ===
 
 impl Fields<'_> {
-    /// Sets a header that a message had before; what is no header's value any more is left out.
-    fn pass_on(&mut self, name: HeaderName, value: &[u8]) {
-        let value = self.composer.value([value]);
-        self.insert(name, value);
-    }
-
     /// Sets a header that we compose, and leaves it out where it is unreasonably long or no header's value.
     fn compose(&mut self, name: HeaderName, parts: &[&str]) {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
@@ -325,72 +300,6 @@ impl Fields<'_> {
     fn insert(&mut self, name: HeaderName, value: Option<HeaderValue>) {
         if let Some(value) = value {
             self.headers.insert(name, value);
-        }
-    }
-}
-
-/// Percent-encoding as the CloudEvents HTTP binding has it (3.1.3.2): space, double quote, percent and
-/// all that is not printable ASCII.
-fn encode_attribute(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match is_plain(byte) {
-            true => encoded.push(char::from(byte)),
-            false => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    Cow::Owned(encoded)
-}
-
-fn is_plain(byte: u8) -> bool {
-    !matches!(byte, b'"' | b'%' | ..=b' ' | 0x7f..)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn attributes_are_encoded_as_the_binding_says() {
-        assert_eq!(encode_attribute("card_abc123"), "card_abc123");
-        assert_eq!(
-            encode_attribute("Euro € \u{1F600} 100%\"\n"),
-            "Euro%20%E2%82%AC%20%F0%9F%98%80%20100%25%22%0A"
-        );
-    }
-
-    #[test]
-    fn the_app_reads_its_own_name_without_user_and_implied_port() {
-        for (upstream, expected) in [
-            ("http://app/hooks", "app"),
-            ("http://app:80/hooks", "app"),
-            ("http://app:443/", "app:443"),
-            ("https://app:443/", "app"),
-            ("https://u:p@app:8443/", "app:8443"),
-            ("http://u@app/", "app"),
-            ("http://[::1]:8080/", "[::1]:8080"),
-            ("http://[::1]/", "[::1]"),
-        ] {
-            let upstream = Uri::from_static(upstream);
-            assert_eq!(host(&upstream), Some(expected), "{upstream}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_encoded_attribute_is_a_header_value_and_decodes_back(text in ".{0,60}") {
-            let encoded = encode_attribute(&text);
-            prop_assert!(HeaderValue::from_str(&encoded).is_ok());
-            let decoded: Vec<u8> = form_urlencoded::parse(encoded.replace('+', "%2B").replace('&', "%26").replace('=', "%3D").as_bytes())
-                .next().map(|(name, _)| name.into_owned().into_bytes()).unwrap_or_default();
-            prop_assert_eq!(decoded, text.into_bytes());
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod framing;
 pub mod hmac;
 pub mod json;
+pub mod letterhead;
 pub mod provider;
 pub mod reader;
 pub mod renewal;

@@ -37,6 +37,7 @@ use crate::rules::config::listen::Listen;
 use crate::rules::config::route::Draft;
 use crate::rules::config::tls::Tls;
 use crate::rules::hmac::Signer;
+use crate::rules::letterhead::Letterhead;
 use crate::rules::provider::Provider;
 use crate::rules::reader::remark::Remark;
 use crate::rules::reader::secrets::{SecretSource, Secrets};
@@ -141,6 +142,8 @@ pub struct Route {
     pub allow_from: Option<Vec<IpNet>>,
     /// Where the app takes events.
     pub upstream: Uri,
+    /// What all requests there have in common.
+    pub letterhead: Letterhead,
     /// What the provider's answer waits for.
     pub delivery: Delivery,
     /// A JSON pointer (RFC 6901) into the body: events with the same value there keep their order. Only

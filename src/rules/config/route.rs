@@ -13,6 +13,7 @@ use crate::rules::config::{
     Delivery, Queue, Quota, Route, delivery, naming, quota, signing, upstream,
 };
 use crate::rules::hmac::Signer;
+use crate::rules::letterhead::Letterhead;
 use crate::rules::provider::{self, KINDS, Kind, Provider};
 use crate::rules::reader::Section;
 use crate::rules::reader::nearest::nearest;
@@ -117,13 +118,15 @@ impl<'a> Draft<'a> {
     /// The route, if everything it needs is there. Says its unknown keys.
     pub fn finish(self) -> Option<Route> {
         self.section.finish();
+        let (name, provider, upstream) = (self.name?, self.provider?, self.upstream?);
         Some(Route {
-            name: Arc::from(self.name?),
+            letterhead: Letterhead::new(&upstream, provider.kind().name, &name),
+            name: Arc::from(name),
             path: self.path?,
             host: self.host,
-            provider: self.provider?,
+            provider,
             allow_from: self.allow_from,
-            upstream: self.upstream?,
+            upstream,
             delivery: self.delivery,
             order_by: self.order_by,
             timeout: self.timeout,

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::http::uri::{Authority, Scheme};
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -126,8 +126,8 @@ impl Pool {
         self.has_tls
     }
 
-    /// Sends a request to `upstream` and has the answer read, all of it within `limit`. What is broken off closes
-    /// its connection.
+    /// Sends a request to `upstream` and has the answer read, all of it within `limit`. It is sent as it is: its target
+    /// is path and query. What is broken off closes its connection.
     ///
     /// A kept connection may turn out to be closed when it is used; if nothing of the request was written by then,
     /// another one gets it. An app that answers before it has read all of the request is given the rest of it, as
@@ -145,7 +145,6 @@ impl Pool {
     where
         R: Future<Output = Result<T, String>>,
     {
-        in_origin_form(request.uri_mut());
         let now = Instant::now();
         let until = now + limit;
         loop {
@@ -238,14 +237,6 @@ fn close_all(connections: impl IntoIterator<Item = Box<Connection>>) {
 /// No invariant spans what a panic could break off.
 fn locked(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A server is asked for path and query (RFC 9112, 3.2.1).
-fn in_origin_form(uri: &mut Uri) {
-    let path_and_query = uri.path_and_query().cloned();
-    *uri = path_and_query
-        .unwrap_or(PathAndQuery::from_static("/"))
-        .into();
 }
 
 /// The innermost cause says what happened; the layers around it say only that something did.
