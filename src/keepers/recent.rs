@@ -100,7 +100,9 @@ impl Recent {
         let record = &mut passed.record;
         record.query = String::new();
         let lengths = record.headers.iter();
-        let bytes: usize = lengths.map(|(name, value)| name.len() + value.len()).sum();
+        let bytes: usize = lengths
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         if bytes > HEADER_BYTES_MAX {
             record.headers = Vec::new();
         }
@@ -253,6 +255,8 @@ impl<T> Ring<T> {
 mod tests {
     use std::time::Duration;
 
+    use hyper::header::{HeaderName, HeaderValue};
+
     use super::*;
     use crate::words::identity::Key;
     use crate::words::record::Stamp;
@@ -283,9 +287,8 @@ mod tests {
         };
         let mut record = Record::new("p", stamp, Assurance::Token, [127, 0, 0, 1].into());
         record.query = "CallbackToken=t".to_owned();
-        record
-            .headers
-            .push(("x".into(), vec![b'v'; header_bytes - 1]));
+        let value = HeaderValue::try_from(vec![b'v'; header_bytes - 1]).unwrap();
+        record.headers.push((HeaderName::from_static("x"), value));
         Passed {
             route: "r".into(),
             record: Box::new(record),

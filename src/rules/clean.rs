@@ -5,7 +5,6 @@
 //! standards, so that one receiver serves all providers with libraries off the shelf: CloudEvents 1.0 in
 //! binary mode, Standard Webhooks, `Idempotency-Key`, RFC 7239 and RFC 9110.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -140,10 +139,7 @@ pub fn request(
     let mut fields = Fields { headers, composer };
     fields.insert(HOST, route.letterhead.host.clone());
     for (name, value) in &record.headers {
-        if let Some(name) = read_name(route, name) {
-            let value = fields.composer.value([value]);
-            fields.insert(name, value);
-        }
+        fields.insert(name.clone(), Some(value.clone()));
     }
     let idempotency_key = record.idempotency_key();
     let id = fields.composer.value([&idempotency_key]);
@@ -182,12 +178,6 @@ fn target(letterhead: &Letterhead, query: &str) -> Uri {
     joined.unwrap_or_else(|_| target.clone())
 }
 
-/// The name of a kept header: nearly always one that is kept now as well, and need not be read anew.
-fn read_name(route: &Route, name: &str) -> Option<HeaderName> {
-    let known = kept_names(route).find(|known| known.as_str() == name);
-    known.cloned().or_else(|| name.parse().ok())
-}
-
 /// The headers that go to the app, where the sender wrote them.
 fn kept_names(route: &Route) -> impl Iterator<Item = &'static HeaderName> {
     let of_provider = route.provider.kind().kept_headers.iter().copied();
@@ -195,7 +185,7 @@ fn kept_names(route: &Route) -> impl Iterator<Item = &'static HeaderName> {
 }
 
 /// The sender's headers that go to the app, corrected where the body overrules them.
-fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(Cow<'static, str>, Vec<u8>)> {
+fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(KEPT_USUALLY);
     for name in kept_names(route) {
         let corrected = verdict.corrections.iter().find(|(other, _)| other == name);
@@ -204,7 +194,7 @@ fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(Cow<'static, str>
             None => head.single(name).ok().flatten(),
         };
         if let Some(value) = value {
-            headers.push((name.as_str().into(), value.as_bytes().to_vec()));
+            headers.push((name.clone(), value.clone()));
         }
     }
     headers

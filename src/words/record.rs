@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use hyper::Version;
+use hyper::header::{HeaderName, HeaderValue};
 use postcard::ser_flavors::Flavor;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
@@ -25,9 +26,10 @@ pub struct Record {
     pub method: Cow<'static, str>,
     /// The query, where it belongs to the message.
     pub query: String,
-    /// The sender's headers that go to the app.
-    #[serde(serialize_with = "in_one_piece_each")]
-    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    /// The sender's headers that go to the app. Where they did not come out of the store they share the memory of the
+    /// head that they came with.
+    #[serde(with = "headers")]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The provider's name of what happened.
     pub event_type: String,
     /// `ce-type`.
@@ -181,20 +183,44 @@ impl Flavor for Stored {
     }
 }
 
-/// Writes each value in one piece rather than byte by byte, which looks the same.
-fn in_one_piece_each<S: Serializer>(
-    headers: &[(Cow<'static, str>, Vec<u8>)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    struct Value<'a>(&'a [u8]);
+/// Headers in the stored form: names as text, values as bytes.
+mod headers {
+    use std::borrow::Cow;
 
-    impl Serialize for Value<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.serialize_bytes(self.0)
+    use hyper::header::{HeaderName, HeaderValue};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes each value in one piece rather than byte by byte, which looks the same.
+    pub fn serialize<S: Serializer>(
+        headers: &[(HeaderName, HeaderValue)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        struct Value<'a>(&'a [u8]);
+
+        impl Serialize for Value<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(self.0)
+            }
         }
+
+        let headers = headers.iter();
+        serializer
+            .collect_seq(headers.map(|(name, value)| (name.as_str(), Value(value.as_bytes()))))
     }
 
-    serializer.collect_seq(headers.iter().map(|(name, value)| (name, Value(value))))
+    /// Reads what was written. What is no header was not.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, D::Error> {
+        let headers: Vec<(Cow<'de, str>, Vec<u8>)> = Vec::deserialize(deserializer)?;
+        let headers = headers.into_iter().map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(D::Error::custom)?;
+            let value = HeaderValue::try_from(value).map_err(D::Error::custom)?;
+            Ok((name, value))
+        });
+        headers.collect()
+    }
 }
 
 #[cfg(test)]
@@ -206,7 +232,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_stored_reads_back(
-            query in ".{0,20}", value in proptest::collection::vec(any::<u8>(), 0..30),
+            query in ".{0,20}", value in proptest::collection::vec(32u8..127, 0..30),
             subject in proptest::option::of(".{0,20}"), time in proptest::option::of(-9_000_000_000i64..9_000_000_000),
             content in any::<[u8; 16]>(), (_, http, is_secure) in proptest::sample::select(&VERSIONS[..]),
         ) {
@@ -217,7 +243,7 @@ mod tests {
             };
             let mut record = Record::new("p", stamp, Assurance::ApiKey, [1, 2, 3, 4].into());
             record.query = query;
-            record.headers.push(("x".into(), value));
+            record.headers.push((HeaderName::from_static("x"), HeaderValue::try_from(value).unwrap()));
             record.subject = subject;
             record.is_secure = is_secure;
             record.http = http;
@@ -229,6 +255,30 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Record::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        let stamp = Stamp {
+            content: Key::from_bytes([0; 16]),
+            time: None,
+            received_at: Timestamp::from_secs(0),
+        };
+        let mut record = Record::new("p", stamp, Assurance::None, [0, 0, 0, 0].into());
+        let header = (
+            HeaderName::from_static("x-y"),
+            HeaderValue::from_static("a?b"),
+        );
+        record.headers.push(header);
+        for (good, bad) in [(b'?', b'\n'), (b'-', b' ')] {
+            let stored = record.encode();
+            assert!(Record::decode(&stored).is_ok());
+            let broken: Vec<u8> = stored
+                .into_iter()
+                .map(|byte| if byte == good { bad } else { byte })
+                .collect();
+            assert_eq!(Record::decode(&broken), Err(Unreadable));
         }
     }
 

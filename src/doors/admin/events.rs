@@ -311,8 +311,8 @@ fn add_details(event: &mut Value, record: Option<&Record>, attempts: &[AttemptRe
 fn headers(record: &Record) -> Map<String, Value> {
     let mut headers: Map<String, Value> = Map::new();
     for (name, value) in &record.headers {
-        let value = String::from_utf8_lossy(value);
-        let joined = match headers.get(&**name).and_then(Value::as_str) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let joined = match headers.get(name.as_str()).and_then(Value::as_str) {
             Some(before) => format!("{before}, {value}"),
             None => value.into_owned(),
         };
