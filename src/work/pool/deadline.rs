@@ -83,6 +83,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn it_passes_for_a_task_that_has_had_its_share_of_the_time() {
+        let mut deadline = Deadline::new();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        poll_fn(|context| {
+            let shares = (0..10_000).map(|_| pin!(tokio::task::consume_budget()).poll(context));
+            assert!(shares.into_iter().any(|share| share.is_pending()));
+            assert!(deadline.poll(context).is_ready());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn exchanges_that_end_in_time_put_it_off() {
         let mut deadline = Deadline::new();
         let began = Instant::now();

@@ -114,9 +114,11 @@ async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
         let origin = app.upstream.authority().unwrap().to_string();
         for _ in 0..3 {
             let upstream = app.upstream.clone();
-            let asking = pool.exchange(&upstream, request(), LIMIT, read);
-            let (answered, socket) = tokio::join!(asking, answered_once(&mut app, answer));
-            assert_eq!(answered.unwrap(), "ok");
+            let asking = async {
+                let answered = pool.exchange(&upstream, request(), LIMIT, read).await;
+                assert_eq!(answered.unwrap(), "ok");
+            };
+            let ((), socket) = tokio::join!(asking, answered_once(&mut app, answer));
             assert_eq!(pool.idle().plain.contains_key(&*origin), answer == OK);
             drop(socket);
             heard_by_the_runtime().await;
@@ -229,6 +231,21 @@ async fn no_request_is_held_back_by_a_connection_that_its_app_closes_beside_it()
     // One that fails leaves no connection, so that the next has one of its own.
     assert!(answered >= ROUNDS / 2, "{answered}");
     serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_never_comes_to_its_answer_is_given_up_in_time_however_much_it_says() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let upstream = app.upstream.clone();
+    tokio::spawn(async move {
+        let mut socket = app.accepted.recv().await.unwrap();
+        hear(&mut socket).await;
+        let wait = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(4096);
+        while socket.write_all(&wait).await.is_ok() {}
+    });
+    let asking = pool.exchange(&upstream, request(), Duration::from_millis(200), read);
+    let asked = tokio::time::timeout(LIMIT, asking).await;
+    assert_eq!(asked.expect("it is never given up"), Err(Failed::TimedOut));
 }
 
 #[tokio::test]
