@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
+
 use crate::keepers::breaker::Pass;
 use crate::keepers::event::{Buried, Clean, Event, Storable};
 use crate::keepers::ledger::Claim;
@@ -26,7 +28,6 @@ use crate::work::ingest::Gate;
 use crate::work::resources::{NotNow, Resources};
 use crate::work::routes::Route;
 use crate::work::trace::Trace;
-use hyper::StatusCode;
 
 impl Gate {
     /// Brings a clean event as far as it goes while its sender waits.

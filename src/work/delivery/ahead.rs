@@ -48,6 +48,8 @@ impl Worker {
                 return None;
             }
             match self.read_ahead().await {
+                // A walk may pass over thousands of events, and what comes in must not wait for its end.
+                Ok(true) if self.ready.is_empty() => tokio::task::yield_now().await,
                 Ok(true) => {}
                 Ok(false) if self.hurry.is_on() => self.hurry.end(),
                 Ok(false) | Err(_) => return None,
@@ -100,7 +102,8 @@ impl Worker {
             let jobs: Vec<_> = ids.into_iter().zip(jobs).collect();
             Ok((last, is_end, jobs))
         };
-        // An event that was stored a moment ago goes on at once; a thread of its own would take longer than all of this.
+        // An event that was stored a moment ago goes on at once: a thread of its own would take longer than all of this,
+        // which copies no more than the log has room for.
         let (last, is_end, jobs) = match is_at_hand {
             true => read(&*self.gate.queue)?,
             false => self.reading(read).await?,

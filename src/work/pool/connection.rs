@@ -146,7 +146,8 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
     }
 
     /// Ends its use: nobody is woken for it any more. Gives back whether it was open and had nothing left to do when it
-    /// was last looked at. If its app closes it after that, a request that it is given comes back unsent.
+    /// was last looked at. If its app has closed it since, a request that it is given comes back unsent, where that is
+    /// noticed before it is written.
     pub(super) fn left_free(&mut self) -> bool {
         self.relay.leave();
         self.protocol.is_some() && self.requests.is_ready()

@@ -68,7 +68,7 @@ pub trait Queue: Send + Sync + 'static {
     /// When the first job of a shelf is due, from memory; jobs that are being attempted count too.
     fn next_due(&self, shelf: ShelfId) -> Option<Timestamp>;
 
-    /// Whether memory alone is asked for what is due by `until`, and for those jobs: then it blocks nobody.
+    /// Whether memory alone holds what is due by `until`, and those jobs. A commit in the next moment may change that.
     fn is_at_hand(&self, shelf: ShelfId, until: Option<Timestamp>) -> bool;
 
     /// Some jobs in the order asked for; `None` for those that are gone or cannot be read. Blocking.
