@@ -355,13 +355,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
             this.is_write_shut = true;
             this.reading.set(this.limits.linger_time);
         }
-        match this.next {
-            // Between requests nothing is unread.
-            Next::Head if this.waiting.is_empty() => Poll::Ready(Ok(())),
-            Next::Head | Next::Body(_) | Next::Chunked | Next::Broken | Next::Nothing => {
-                this.poll_linger(context).map(Ok)
-            }
+        // Between requests hardly anything is unread. What was sent behind the last one may not have been looked at.
+        let is_between = this.next == Next::Head && this.waiting.is_empty();
+        if is_between && !matches!(this.poll_fill(context), Poll::Ready(Ok(1..))) {
+            return Poll::Ready(Ok(()));
         }
+        this.poll_linger(context).map(Ok)
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
@@ -83,6 +84,41 @@ async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
         let served = tokio::time::timeout(Duration::from_secs(20), both).await;
         assert!(served.expect("an end").is_err(), "{request:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_the_last_request_costs_nobody_the_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sender = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let asked = Notify::new();
+    let service = service_fn(|request: Request<Incoming>| async {
+        asked.notify_one();
+        let _ = request.into_body().collect().await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
+    });
+    let guarded = Guard::new(socket, Limits::default());
+    let connection = http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(guarded), service);
+    let sending = async {
+        let head = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
+        sender.write_all(head).await.unwrap();
+        asked.notified().await;
+        sender.write_all(b"x\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        sender.read_to_end(&mut answer).await.unwrap();
+        // A reset, which would take the answer along wherever it came before it.
+        let error = sender.take_error().unwrap();
+        drop(sender);
+        (answer, error)
+    };
+    // The socket is closed as soon as the connection has ended.
+    let (served, (answer, error)) = tokio::join!(connection, sending);
+    assert!(served.is_ok() && answer.ends_with(b"answer"));
+    assert!(error.is_none(), "{error:?}");
 }
 
 /// A chunk as it should be, or nearly.
