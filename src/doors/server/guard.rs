@@ -197,9 +197,8 @@ impl<S> Guard<S> {
 }
 
 impl<S: AsyncRead + Unpin> Guard<S> {
-    /// Reads more of a head into `waiting`; the number of bytes, 0 at the end of the stream.
+    /// Reads more of a head into `waiting`, mostly in vain; the number of bytes, 0 at the end of the stream.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // hyper asks on every occasion, mostly in vain: nothing is written that is not read.
         self.waiting.reserve(READ_BYTES);
         let mut into = (&mut self.waiting).limit(READ_BYTES);
         pin!(self.socket.read_buf(&mut into)).poll(context)
@@ -229,26 +228,33 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         }
     }
 
-    /// An error, once the sender hung up without its answer. What it sends instead waits for its turn, and it is not
-    /// looked at again before.
+    /// An error, once the sender hung up without its answer. A further head that it sends waits for its turn, and once
+    /// that is whole, it is not looked at again before.
     ///
     /// # Why
-    /// hyper would look as well, and take 8 KiB for what it might read at each request, since the head lies in those
-    /// that it has. So it is told not to, and this is done whenever it asks for a flush, which is the end of each of
-    /// its turns.
+    /// hyper would look as well, and take 8 KiB at each request for what it might read. So it is told not to, and this
+    /// is done whenever it asks for a flush, which is the end of each of its turns.
     fn look_after_sender(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let is_whole = match self.next {
             Next::Head => true,
             Next::Chunked => self.chunks.is_over(),
             Next::Body(_) | Next::Broken | Next::Nothing => false,
         };
-        if !(self.is_asked && is_whole && self.waiting.is_empty()) {
-            return Ok(());
+        while self.is_asked && is_whole && self.lacks_head() {
+            match self.poll_fill(context)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Poll::Ready(_) => {}
+                Poll::Pending => break,
+            }
         }
-        match self.poll_fill(context)? {
-            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(_) | Poll::Pending => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Whether what waits, an empty line before it aside, may still become a head.
+    fn lacks_head(&self) -> bool {
+        let begun = self.waiting.strip_prefix(b"\r\n");
+        let begun = begun.unwrap_or(&self.waiting);
+        framing::head_end(begun, &self.limits.head) == Ok(None)
     }
 
     /// Reads and drops what still arrives, within bounds.

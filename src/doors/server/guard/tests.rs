@@ -63,6 +63,9 @@ async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        // Something behind it, of which no request became one.
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\nP",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx\r\n",
     ] {
         let (mut sender, socket) = tokio::io::duplex(1024);
         let asked = Notify::new();
