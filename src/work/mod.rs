@@ -2,7 +2,8 @@
 //!
 //! [`ingest`] tells the life of an event in order; [`live`] brings it as far as it goes while its sender waits,
 //! [`delivery`] further; [`routes`] is the snapshot they go by, and [`forward`] takes clean events to the
-//! app, over the connections of [`pool`].
+//! app, over the connections of [`pool`]. [`resources`] is what an attempt takes before it is made, [`alarms`] what an
+//! end may raise.
 
 pub mod alarms;
 pub mod answer;
