@@ -170,7 +170,14 @@ fn the_image_is_built_from_what_the_build_needs() {
         let folder = target.trim_matches('"').split('/').next().unwrap();
         assert!(let_in.contains(folder), "{target}");
     }
-    for name in ["Cargo.toml", "Cargo.lock", "src", "benches"] {
+    for name in [
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo",
+        "pgo",
+        "src",
+        "benches",
+    ] {
         assert!(let_in.contains(name), "{name}");
     }
 }

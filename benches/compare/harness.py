@@ -243,11 +243,15 @@ def ask(method, port, path, body=None, headers=None):
         connection.close()
 
 
+def signed(body, delivery_id):
+    """The headers of a signed event."""
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    return {"Content-Type": "application/json", "X-WalletWerk-Signature": signature, "X-WalletWerk-Delivery-ID": delivery_id}
+
+
 def send(port, body, delivery_id, path=PATH):
     """One signed event; its status."""
-    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    return ask("POST", port, path, body, {"Content-Type": "application/json", "X-WalletWerk-Signature": signature,
-                                          "X-WalletWerk-Delivery-ID": delivery_id})[0]
+    return ask("POST", port, path, body, signed(body, delivery_id))[0]
 
 
 def is_ready(admin):
