@@ -20,6 +20,7 @@ use redb::{BackendError, Builder, Database, StorageBackend};
 use rustix::process::{Resource, getrlimit};
 
 use super::allocated::AllocatedFile;
+use super::direct::DirectFront;
 use super::halves::Behind;
 use super::open_error::OpenError;
 use super::wal;
@@ -90,7 +91,9 @@ impl Medium for FileMedium {
             let gone = "the file was emptied or replaced while it was in use";
             return Err(OpenError::Unusable(gone.to_owned()));
         }
-        let opened = create(builder, AllocatedFile::new(file)?)?;
+        let same = file.try_clone()?;
+        let mut opened = create(builder, AllocatedFile::new(file)?)?;
+        opened.file = DirectFront::of(opened.file, &same);
         if !was_open {
             sync_directory(&self.path)?;
         }

@@ -28,6 +28,7 @@ mod allocated;
 mod clock_guard;
 mod codec;
 mod commit;
+mod direct;
 mod epoch;
 mod filter;
 mod halves;
