@@ -136,7 +136,7 @@ impl Workers {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            cache_bytes: 10 * 1024 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
             queue_ops_max: 65_536,
             queue_bytes_max: 64 * 1024 * 1024,
             commit_ops_max: 4_096,
