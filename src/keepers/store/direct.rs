@@ -209,10 +209,15 @@ mod tests {
     fn file(folder: &Path) -> (Arc<Usual>, File) {
         let path = folder.join("file");
         std::fs::write(&path, vec![1; 100 * BLOCK_BYTES]).unwrap();
-        let file = File::options().read(true).write(true).open(path).unwrap();
+        let file = opened(path);
         let same = file.try_clone().unwrap();
         let usual = Usual(FileBackend::new(file).unwrap(), Mutex::default());
         (Arc::new(usual), same)
+    }
+
+    fn opened(path: impl AsRef<Path>) -> File {
+        let mut options = File::options();
+        options.read(true).write(true).open(path).unwrap()
     }
 
     fn has_direct_io(folder: &Path) -> bool {
@@ -260,9 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (usual, _) = file(folder.path());
         // It refuses what is no number, with the same word as a file system that cannot do it.
-        let mut options = File::options();
-        options.read(true).write(true);
-        let refusing = options.open("/proc/self/oom_score_adj").unwrap();
+        let refusing = opened("/proc/self/oom_score_adj");
         let front = DirectFront::over(Arc::clone(&usual) as Arc<dyn StorageBackend>, refusing);
         for text in [b"no number", b"no digits"] {
             front.write(0, text).unwrap();
@@ -288,9 +291,7 @@ mod tests {
     fn what_the_disk_says_is_passed_on() {
         let folder = tempfile::tempdir().unwrap();
         let (usual, _) = file(folder.path());
-        let mut options = File::options();
-        options.read(true).write(true);
-        let full = options.open("/dev/full").unwrap();
+        let full = opened("/dev/full");
         let front = DirectFront::over(Arc::clone(&usual) as Arc<dyn StorageBackend>, full);
         let error = front.write(0, b"a record").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
