@@ -31,20 +31,19 @@
 //! A stage cannot be made up outside of this file:
 //!
 //! ```compile_fail,E0451
-//! # use passgate::keepers::event::{Event, Verified};
-//! # use passgate::words::identity::Keys;
-//! # use passgate::words::message::Message;
-//! # use passgate::words::verdict::Verdict;
-//! fn forge(message: Message, verdict: Verdict, keys: Keys) -> Verified {
-//!     Verified { message, verdict, keys }
+//! # use bytes::Bytes;
+//! # use passgate::keepers::event::Clean;
+//! # use passgate::words::record::Record;
+//! fn forge(record: Box<Record>, body: Bytes) -> Clean {
+//!     Clean { record, body }
 //! }
 //! ```
 //!
 //! ```
-//! # use passgate::keepers::event::{Event, Verified};
-//! # use passgate::words::verdict::Verdict;
-//! fn look(event: &Event<Verified>) -> &Verdict {
-//!     event.verdict()
+//! # use passgate::keepers::event::{Clean, Storable};
+//! # use passgate::words::record::Record;
+//! fn look(stage: &Clean) -> &Record {
+//!     stage.record()
 //! }
 //! ```
 
@@ -84,6 +83,12 @@ pub struct Received {
 /// The provider judged it authentic.
 #[derive(Debug)]
 pub struct Verified {
+    known: Box<Known>,
+}
+
+/// What is known of an event from then on; apart, since it is large, and the event is handed on over and over.
+#[derive(Debug)]
+struct Known {
     message: Message,
     verdict: Verdict,
     keys: Keys,
@@ -91,8 +96,7 @@ pub struct Verified {
 
 /// The ledger was asked whether it may be processed, and has not said no.
 pub struct Asked {
-    message: Message,
-    verdict: Verdict,
+    known: Box<Known>,
     asked: Asking,
 }
 
@@ -104,8 +108,7 @@ enum Asking {
 
 /// The ledger does not know it, and it is ours to process.
 pub struct Unique {
-    message: Message,
-    verdict: Verdict,
+    known: Box<Known>,
     claim: Claim,
 }
 
@@ -167,9 +170,11 @@ impl Event<Received> {
             self.route.same_content_forwards,
         );
         Ok(self.into_stage(|Received { message }| Verified {
-            message,
-            verdict,
-            keys,
+            known: Box::new(Known {
+                message,
+                verdict,
+                keys,
+            }),
         }))
     }
 }
@@ -179,12 +184,12 @@ impl Event<Received> {
 impl Event<Verified> {
     /// What the provider found out.
     pub fn verdict(&self) -> &Verdict {
-        &self.stage.verdict
+        &self.stage.known.verdict
     }
 
     /// What the ledger knows the event by.
     pub fn keys(&self) -> Keys {
-        self.stage.keys
+        self.stage.known.keys
     }
 
     /// Asks for the event, without waiting for anything: most duplicates are known at once.
@@ -196,11 +201,7 @@ impl Event<Verified> {
             Look::Answered(claimed) => Asking::Ours(claimed?),
             Look::Open(open) => Asking::Open(open),
         };
-        Ok(self.into_stage(|stage| Asked {
-            message: stage.message,
-            verdict: stage.verdict,
-            asked,
-        }))
+        Ok(self.into_stage(|Verified { known }| Asked { known, asked }))
     }
 }
 
@@ -216,22 +217,14 @@ impl Event<Asked> {
         ledger: &Arc<Ledger>,
         patience: impl FnOnce() -> Patience,
     ) -> Result<Event<Unique>, NotOurs> {
-        let Asked {
-            message,
-            verdict,
-            asked,
-        } = self.stage;
+        let Asked { known, asked } = self.stage;
         let claim = match asked {
             Asking::Ours(claim) => claim,
             Asking::Open(open) => ledger.claim(open, patience()).await?,
         };
         Ok(Event {
             route: self.route,
-            stage: Unique {
-                message,
-                verdict,
-                claim,
-            },
+            stage: Unique { known, claim },
         })
     }
 }
@@ -241,17 +234,16 @@ impl Event<Asked> {
 impl Event<Unique> {
     /// What the provider found out.
     pub fn verdict(&self) -> &Verdict {
-        &self.stage.verdict
+        &self.stage.known.verdict
     }
 
     /// Says whether the event may go to the app. Dropping the answer releases the claim.
     pub fn clean(self) -> Cleaned {
         let Self { route, stage } = self;
-        let Unique {
-            message,
-            verdict,
-            claim,
-        } = stage;
+        let Unique { known, claim } = stage;
+        let Known {
+            message, verdict, ..
+        } = *known;
         let fate = verdict.fate;
         let content = claim.keys().content;
         let record = Box::new(clean::record(&route, &message, verdict, content));

@@ -30,7 +30,7 @@ pub struct Ending {
     /// The true reason, for the log.
     pub reason: Option<Cow<'static, str>>,
     /// What the app answered, where that goes back.
-    pub app: Option<AppAnswer>,
+    pub app: Option<Box<AppAnswer>>,
     /// When to come again; a default stands in where one is needed.
     pub retry_after: Option<Duration>,
     /// The methods that the route takes, on 405.
@@ -109,8 +109,8 @@ impl Ending {
         let status = self.outcome.status();
         let (content_type, body) = match (self.app, self.outcome.is_accepted()) {
             (Some(app), _) => {
-                room = app.headers;
-                (room.get(CONTENT_TYPE).cloned(), app.body)
+                room = app.room;
+                (app.content_type, app.body)
             }
             (None, true) => (Some(TEXT), Bytes::from_static(b"OK\n")),
             (None, false) => (Some(PROBLEM), problem(self.outcome)),

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use hyper::{Response, StatusCode};
 
 use crate::keepers::breaker::Sign;
@@ -35,25 +37,31 @@ pub struct Forwarder {
 /// How one attempt ended.
 #[derive(Debug)]
 pub enum Attempted {
-    /// The app answered, and the answer arrived whole.
-    Answered(AppAnswer),
+    /// The app answered, and the answer arrived whole. It is handed on over and over, so it lies apart.
+    Answered(Box<AppAnswer>),
     /// There was no connection, or what came over it was no whole answer.
     Broken(String),
     /// Nothing whole came within the attempt's time. The app may have acted all the same.
     TimedOut,
 }
 
-/// What is kept of the app's answer.
+/// What is kept of the app's answer, in memory of its own.
+///
+/// # Why
+/// What came over a connection lies in the buffer that the connection reads into. It serves the next event while this
+/// one is settled, and what still pointed there would make it take another buffer for each answer.
 #[derive(Debug)]
 pub struct AppAnswer {
     /// The status as the app sent it.
     pub status: StatusCode,
-    /// Its headers, of which only `Content-Type` goes back.
-    pub headers: HeaderMap,
+    /// `Content-Type`, which goes back.
+    pub content_type: Option<HeaderValue>,
     /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), from the beginning of the attempt on.
     pub retry_after: Option<Duration>,
     /// At most [`ANSWER_BYTES_MAX`].
     pub body: Bytes,
+    /// No headers, but memory for some.
+    pub room: HeaderMap,
 }
 
 // === impl Forwarder ===
@@ -167,7 +175,7 @@ impl Attempted {
 // === impl AppAnswer ===
 
 impl AppAnswer {
-    async fn read(response: Response<Incoming>, asked_at: Timestamp) -> Result<Self, String> {
+    async fn read(response: Response<Incoming>, asked_at: Timestamp) -> Result<Box<Self>, String> {
         let (parts, mut body) = response.into_parts();
         if parts.status.is_informational() {
             return Err("the app switched protocols without being asked".to_owned());
@@ -186,15 +194,20 @@ impl AppAnswer {
                 read = read.and(data, 0);
             }
         }
-        Ok(Self {
+        let mut headers = parts.headers;
+        let content_type = headers.get(CONTENT_TYPE);
+        let content_type =
+            content_type.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        let retry_after = headers.get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| retry::wish(value.to_str().ok()?, asked_at));
+        headers.clear();
+        Ok(Box::new(Self {
             status: parts.status,
-            retry_after: parts
-                .headers
-                .get(RETRY_AFTER)
-                .and_then(|value| retry::wish(value.to_str().ok()?, asked_at)),
-            headers: parts.headers,
-            body: read.into_bytes(),
-        })
+            content_type,
+            retry_after,
+            body: Bytes::copy_from_slice(&read.into_bytes()),
+            room: headers,
+        }))
     }
 }
 

@@ -72,10 +72,17 @@ pub struct Gate {
     pub draining: watch::Receiver<bool>,
 }
 
+/// A request whose head has come.
+pub struct Arrived {
+    trace: Box<Trace>,
+    body: Incoming,
+    note: HeadNote,
+}
+
 /// A verified event whose processing has not begun. Dropped, it was never here: nothing is remembered of it.
 pub struct Work {
     gate: Arc<Gate>,
-    trace: Trace,
+    trace: Box<Trace>,
     admitted: Admitted<Verified>,
 }
 
@@ -142,16 +149,8 @@ impl Admitted<Verified> {
 // === impl Gate ===
 
 impl Gate {
-    /// Takes a request as far as a verified event, or to its answer if it is none.
-    ///
-    /// # Errors
-    /// The answer to what is refused.
-    pub async fn receive(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        peer: IpAddr,
-        note: HeadNote,
-    ) -> Result<Work, Response<Full<Bytes>>> {
+    /// Takes in a request of `peer`, of whose head `note` tells.
+    pub fn take_in(&self, request: Request<Incoming>, peer: IpAddr, note: HeadNote) -> Arrived {
         let (parts, body) = request.into_parts();
         let snapshot = self.snapshot.load_full();
         let head = Arc::new(Head {
@@ -170,7 +169,7 @@ impl Gate {
             request_id: new_request_id(),
         });
         let now = Instant::now();
-        let mut trace = Trace {
+        let trace = Box::new(Trace {
             route: snapshot.routes.find(&head).cloned(),
             snapshot,
             head,
@@ -181,7 +180,23 @@ impl Gate {
             passed: None,
             // Nothing after a chunked body is looked at by the guard, so nothing may come after it.
             closes: note.length == BodyLength::Chunked || note.flaw.is_some(),
-        };
+        });
+        Arrived { trace, body, note }
+    }
+
+    /// Takes a request as far as a verified event, or to its answer if it is none.
+    ///
+    /// # Errors
+    /// The answer to what is refused.
+    pub async fn receive(
+        self: &Arc<Self>,
+        arrived: Arrived,
+    ) -> Result<Work, Response<Full<Bytes>>> {
+        let Arrived {
+            mut trace,
+            body,
+            note,
+        } = arrived;
         match self.admit(&mut trace, body, note).await {
             Err(ending) => Err(self.finish(trace, ending)),
             Ok(admitted) => Ok(Work {
@@ -367,7 +382,7 @@ impl Gate {
     }
 
     /// Counts, logs and answers. Every request ends here.
-    fn finish(&self, mut trace: Trace, mut ending: Ending) -> Response<Full<Bytes>> {
+    fn finish(&self, mut trace: Box<Trace>, mut ending: Ending) -> Response<Full<Bytes>> {
         let outcome = ending.outcome;
         let took = trace.started.elapsed();
         ending.closes |= trace.closes || *self.draining.borrow();

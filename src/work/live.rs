@@ -302,14 +302,14 @@ fn not_stored(error: StoreError) -> Ending {
     Ending::of(outcome).because(error.to_string())
 }
 
-fn accepted_by_app(route: &Route, answer: AppAnswer) -> Ending {
+fn accepted_by_app(route: &Route, answer: Box<AppAnswer>) -> Ending {
     let status = route.config.provider.kind().accepted_status;
     let status = status.unwrap_or(answer.status);
     with_app(Outcome::Forwarded(status), answer)
 }
 
 /// Senders follow a redirect and unsubscribe on 410, so these two never go back.
-fn refused_by_app(answer: AppAnswer) -> Ending {
+fn refused_by_app(answer: Box<AppAnswer>) -> Ending {
     let status = answer.status;
     let reason = format!("the app answered {}", status.as_u16());
     if status.is_redirection() || status == StatusCode::GONE {
@@ -318,7 +318,7 @@ fn refused_by_app(answer: AppAnswer) -> Ending {
     with_app(Outcome::UpstreamStatus(status), answer).because(reason)
 }
 
-fn with_app(outcome: Outcome, answer: AppAnswer) -> Ending {
+fn with_app(outcome: Outcome, answer: Box<AppAnswer>) -> Ending {
     let mut ending = Ending::of(outcome);
     ending.retry_after = answer.retry_after;
     ending.app = Some(answer);

@@ -15,7 +15,7 @@ use crate::doors::server::places::Place;
 use crate::doors::server::tls::Tls;
 use crate::rules::framing::Flaw;
 use crate::work::head::HeadNote;
-use crate::work::ingest::Gate;
+use crate::work::ingest::{Arrived, Gate};
 
 /// The other side of a connection.
 pub struct Caller {
@@ -40,12 +40,11 @@ pub struct Asked {
 // === impl Caller ===
 
 impl Caller {
-    /// Takes a request, of whose head `note` tells, to its answer.
-    pub async fn answer(
-        &self,
-        request: Request<Incoming>,
-        mut note: HeadNote,
-    ) -> Response<Full<Bytes>> {
+    /// Takes in a request, of whose head `note` tells.
+    ///
+    /// # Why
+    /// A request is large, and every step of a way that is waited on hands it to the next. What this gives is small.
+    pub fn take_in(&self, request: Request<Incoming>, mut note: HeadNote) -> Arrived {
         self.place.heard();
         if let Some(asked) = &self.secured {
             note.is_secure = true;
@@ -53,7 +52,12 @@ impl Caller {
                 note.flaw = Some(Flaw::OtherHost);
             }
         }
-        let work = match self.gate.receive(request, self.peer, note).await {
+        self.gate.take_in(request, self.peer, note)
+    }
+
+    /// Takes a request to its answer.
+    pub async fn answer(&self, arrived: Arrived) -> Response<Full<Bytes>> {
+        let work = match self.gate.receive(arrived).await {
             Ok(work) => work,
             Err(refusal) => {
                 self.place.refused();

@@ -29,7 +29,8 @@ where
             .take()
             .unwrap_or(HeadNote::new(BodyLength::Unstated, Some(Flaw::RequestLine)));
         let caller = Arc::clone(&caller);
-        async move { Ok::<_, Infallible>(caller.answer(request, note).await) }
+        let arrived = caller.take_in(request, note);
+        async move { Ok::<_, Infallible>(caller.answer(arrived).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -124,8 +124,8 @@ async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Full<By
         Err(flaw) => HeadNote::new(BodyLength::Unstated, Some(flaw)),
     };
     decoded::as_http1(&mut head);
-    let request = Request::from_parts(head, body);
-    let mut response = caller.answer(request, note).await;
+    let arrived = caller.take_in(Request::from_parts(head, body), note);
+    let mut response = caller.answer(arrived).await;
     // One stream ends with its answer, and the others have nothing to do with it.
     response.headers_mut().remove(CONNECTION);
     response

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use governor::nanos::Nanos;
@@ -23,6 +24,8 @@ const SHARD_CLIENTS_MAX: usize = 4096;
 pub struct ClientStates {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+    /// Somebody was charged. Until then nobody need be looked for, and mostly it stays so.
+    has_charged: AtomicBool,
 }
 
 /// A client at a moment, in nanoseconds since the start.
@@ -51,7 +54,13 @@ impl ClientStates {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
+            has_charged: AtomicBool::new(false),
         }
+    }
+
+    /// Whether all clients are at full quota, since none was ever charged.
+    pub fn is_untouched(&self) -> bool {
+        !self.has_charged.load(Ordering::Acquire)
     }
 
     /// When `client` is at full quota again.
@@ -70,6 +79,7 @@ impl ClientStates {
         visit: Visit,
         measure: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     ) -> Result<T, E> {
+        self.has_charged.store(true, Ordering::Release);
         let charge = |arrival: &mut u64| {
             let (result, next) = measure((*arrival != 0).then(|| Nanos::from(*arrival)))?;
             *arrival = next.as_u64();

@@ -152,6 +152,9 @@ impl ClientLimiter {
 
     /// Whether a client used up its quota.
     pub fn is_used_up(&self, client: ClientKey) -> bool {
+        if self.states.is_untouched() {
+            return false;
+        }
         let now = self.limiter.clock().nanos();
         let arrival = self.states.arrival(client, now);
         // Nearly every client has no state at all.
