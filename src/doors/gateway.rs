@@ -35,6 +35,7 @@ use crate::work::replay::Replays;
 use crate::work::routes::Ground;
 use crate::work::running::Running;
 use crate::work::snapshot::{NotWorking, Snapshot};
+use crate::work::timers::Timers;
 
 /// A running gateway.
 pub struct Gateway {
@@ -135,6 +136,7 @@ impl Gateway {
             ledger,
             queue,
             bodies: BodyBudget::new(limits.body_bytes),
+            timers: Timers::default(),
             running: Running::new(),
             limits,
             clock,

@@ -92,6 +92,8 @@ struct Known {
     message: Message,
     verdict: Verdict,
     keys: Keys,
+    /// The present when it was judged.
+    at: Timestamp,
 }
 
 /// The ledger was asked whether it may be processed, and has not said no.
@@ -174,6 +176,7 @@ impl Event<Received> {
                 message,
                 verdict,
                 keys,
+                at: now,
             }),
         }))
     }
@@ -192,12 +195,13 @@ impl Event<Verified> {
         self.stage.known.keys
     }
 
-    /// Asks for the event, without waiting for anything: most duplicates are known at once.
+    /// Asks for the event, which was verified just now, without waiting for anything: most duplicates are known at
+    /// once.
     ///
     /// # Errors
     /// Why it is not ours.
     pub fn ask(self, ledger: &Arc<Ledger>, shelf: ShelfId) -> Result<Event<Asked>, NotOurs> {
-        let asked = match ledger.look(shelf, self.keys()) {
+        let asked = match ledger.look(shelf, self.keys(), self.stage.known.at) {
             Look::Answered(claimed) => Asking::Ours(claimed?),
             Look::Open(open) => Asking::Open(open),
         };

@@ -118,7 +118,7 @@ impl Log {
     /// Says how a request ended.
     pub fn request(&self, line: &RequestLine<'_>) {
         match self.format {
-            Format::Json => self.shared.push(&line::of_request(line)),
+            Format::Json => self.shared.write(|lines| line::of_request(lines, line)),
             Format::Pretty => self.line(&line::shown(line)),
         }
     }
@@ -191,13 +191,22 @@ impl Log {
 
 impl Shared {
     fn push(&self, line: &[u8]) {
+        self.write(|lines| lines.extend_from_slice(line));
+    }
+
+    /// Has a line written behind those that wait.
+    fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut waiting = self.waiting();
-        if waiting.is_closed || waiting.bytes.len() + line.len() > WAITING_BYTES_MAX {
+        let before = waiting.bytes.len();
+        if !waiting.is_closed {
+            write(&mut waiting.bytes);
+        }
+        if waiting.is_closed || waiting.bytes.len() > WAITING_BYTES_MAX {
+            waiting.bytes.truncate(before);
             waiting.dropped += 1;
             waiting.dropped_unsaid += 1;
             return;
         }
-        waiting.bytes.extend_from_slice(line);
         if mem::take(&mut waiting.is_writer_asleep) {
             drop(waiting);
             self.wake.notify_one();

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::keepers::store::jobs::AttemptRecord;
+use crate::words::message::RequestId;
 use crate::words::outcome::Outcome;
 use crate::words::record::Record;
 use crate::words::time::Timestamp;
@@ -51,7 +52,7 @@ pub struct Refused {
     /// When.
     pub at: Timestamp,
     /// Our own name for the request.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     /// The route's name, if one was found.
     pub route: Option<Arc<str>>,
     /// How it ended.
@@ -144,6 +145,8 @@ struct PassedRing(Mutex<PassedEntries>);
 struct PassedEntries {
     entries: VecDeque<PassedEntry>,
     records: VecDeque<u8>,
+    /// The last record, once more: room to make the next one in.
+    last: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -159,15 +162,17 @@ struct PassedEntry {
 
 impl PassedRing {
     fn note(&self, next: &AtomicU64, passed: Passed) {
-        let record = passed.record.encode();
         let mut ring = self.ring();
-        ring.records.extend(&record);
+        let ring = &mut *ring;
+        ring.last.clear();
+        passed.record.encode_into(&mut ring.last);
+        ring.records.extend(&ring.last);
         ring.entries.push_back(PassedEntry {
             // Under the lock, so that numbers ascend within the ring.
             number: next.fetch_add(1, Ordering::Relaxed),
             route: passed.route,
             attempt: passed.attempt,
-            length: record.len(),
+            length: ring.last.len(),
         });
         if ring.entries.len() > ENTRIES_MAX
             && let Some(oldest) = ring.entries.pop_front()
@@ -265,7 +270,7 @@ mod tests {
     fn refused(n: usize, is_event: bool) -> Refused {
         Refused {
             at: Timestamp::from_secs(0),
-            request_id: n.to_string().into(),
+            request_id: RequestId::new(n as u128),
             route: None,
             outcome: Outcome::Overloaded,
             reason: None,
@@ -310,9 +315,12 @@ mod tests {
         }
         let kept = recent.refused(u64::MAX);
         assert_eq!(kept.len(), ENTRIES_MAX);
-        assert_eq!(kept[0].1.request_id.as_ref(), (ENTRIES_MAX + 4).to_string());
+        assert_eq!(
+            kept[0].1.request_id,
+            RequestId::new(ENTRIES_MAX as u128 + 4)
+        );
         let oldest = &kept[ENTRIES_MAX - 1];
-        assert_eq!(oldest.1.request_id.as_ref(), "5");
+        assert_eq!(oldest.1.request_id, RequestId::new(5));
         assert!(recent.refused(oldest.0).is_empty());
     }
 
@@ -324,7 +332,7 @@ mod tests {
             recent.note_refused(refused(n, false));
         }
         let last = recent.refused(u64::MAX).pop().unwrap();
-        assert_eq!(last.1.request_id.as_ref(), "7");
+        assert_eq!(last.1.request_id, RequestId::new(7));
     }
 
     #[test]

@@ -141,8 +141,10 @@ pub fn request(
     for (name, value) in &record.headers {
         fields.insert(name.clone(), Some(value.clone()));
     }
-    let idempotency_key = record.idempotency_key();
-    let id = fields.composer.value([&idempotency_key]);
+    let key = record.content();
+    let id = fields
+        .composer
+        .written(|text| key.write_idempotency_key(text));
     fields.insert(IDEMPOTENCY_KEY, id.clone());
     fields.insert(CE_ID, id.clone());
     describe(&mut fields, route, record);
@@ -160,7 +162,7 @@ pub fn request(
     }
     if let Some(signer) = &route.sign_with {
         fields.insert(WEBHOOK_ID, id);
-        sign(&mut fields, signer, body, &idempotency_key, attempt.at);
+        sign(&mut fields, signer, body, key, attempt.at);
     }
     request
 }
@@ -210,7 +212,8 @@ fn describe(fields: &mut Fields<'_>, route: &Route, record: &Record) {
     }
     fields.compose(CE_TYPE, &[&encode_attribute(&record.ce_type)]);
     if let Some(time) = record.time() {
-        fields.compose(CE_TIME, &[&time.to_rfc3339()]);
+        let time = fields.composer.written(|text| time.write_rfc3339(text));
+        fields.insert(CE_TIME, time);
     }
     if let Some(subject) = &record.subject {
         fields.compose(CE_SUBJECT, &[&encode_attribute(subject)]);
@@ -219,7 +222,11 @@ fn describe(fields: &mut Fields<'_>, route: &Route, record: &Record) {
 
 /// Where the request came from, said anew: what the sender said of it is not believed.
 fn tell_way(fields: &mut Fields<'_>, record: &Record) {
-    let client = digits::of_address(record.client);
+    let address = fields
+        .composer
+        .written(|text| digits::write_address(text, record.client));
+    let client = address.as_ref().and_then(|address| address.to_str().ok());
+    let client = client.unwrap_or("unknown");
     let proto = if record.is_secure { "https" } else { "http" };
     let (open, close) = match record.client {
         IpAddr::V4(_) => ("for=", ""),
@@ -234,10 +241,10 @@ fn tell_way(fields: &mut Fields<'_>, record: &Record) {
         fields.compose(X_FORWARDED_HOST, &[host]);
     }
     let forwarded = [
-        open, &client, close, host_open, host, host_close, ";proto=", proto,
+        open, client, close, host_open, host, host_close, ";proto=", proto,
     ];
     fields.compose(FORWARDED, &forwarded);
-    fields.compose(X_FORWARDED_FOR, &[&client]);
+    fields.insert(X_FORWARDED_FOR, address.clone());
     fields.say(X_FORWARDED_PROTO, proto);
     // The protocol as received (RFC 9110, 7.6.3), which is not the one that the app is spoken to in.
     let via = match record.http {
@@ -250,17 +257,11 @@ fn tell_way(fields: &mut Fields<'_>, record: &Record) {
 
 /// Standard Webhooks 1.0.0: `v1` is HMAC-SHA256 over `{id}.{timestamp}.{body}`. A GET has an empty body,
 /// so its query is not covered.
-fn sign(
-    fields: &mut Fields<'_>,
-    signer: &Signer,
-    body: &Bytes,
-    idempotency_key: &str,
-    at: Timestamp,
-) {
+fn sign(fields: &mut Fields<'_>, signer: &Signer, body: &Bytes, key: Key, at: Timestamp) {
     let mut digits = itoa::Buffer::new();
     let timestamp = digits.format(at.as_secs());
     let tag = signer.sign(&[
-        idempotency_key.as_bytes(),
+        key.idempotency_key().as_bytes(),
         b".",
         timestamp.as_bytes(),
         b".",

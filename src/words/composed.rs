@@ -29,6 +29,12 @@ impl Composer {
         HeaderValue::from_maybe_shared(self.0.split().freeze()).ok()
     }
 
+    /// The value that `write` writes.
+    pub fn written(&mut self, write: impl FnOnce(&mut BytesMut)) -> Option<HeaderValue> {
+        write(&mut self.0);
+        self.value::<&[u8]>([])
+    }
+
     /// A number in decimal digits.
     pub fn number(&mut self, number: impl itoa::Integer) -> Option<HeaderValue> {
         self.value([itoa::Buffer::new().format(number)])

@@ -6,34 +6,25 @@
 
 use std::net::IpAddr;
 
-/// Bytes of the longest IPv4 address.
-const ADDRESS_BYTES_USUALLY: usize = 15;
-
-/// An address as it is usually written.
-pub fn of_address(address: IpAddr) -> String {
-    let mut text = Vec::with_capacity(ADDRESS_BYTES_USUALLY);
-    write_address(&mut text, address);
-    // It is digits and signs.
-    String::from_utf8(text).unwrap_or_default()
-}
+use bytes::BufMut;
 
 /// Appends an address as it is usually written.
-pub fn write_address(text: &mut Vec<u8>, address: IpAddr) {
+pub fn write_address(text: &mut impl BufMut, address: IpAddr) {
     let IpAddr::V4(v4) = address else {
-        text.extend_from_slice(address.to_string().as_bytes());
+        text.put_slice(address.to_string().as_bytes());
         return;
     };
     for (place, octet) in v4.octets().into_iter().enumerate() {
         if place > 0 {
-            text.push(b'.');
+            text.put_slice(b".");
         }
         write_number(text, octet);
     }
 }
 
 /// Appends a number.
-pub fn write_number(text: &mut Vec<u8>, number: impl itoa::Integer) {
-    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+pub fn write_number(text: &mut impl BufMut, number: impl itoa::Integer) {
+    text.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Two digits of a number below 100.
@@ -50,7 +41,9 @@ mod tests {
     proptest! {
         #[test]
         fn an_address_is_written_as_the_standard_library_does(address in any::<IpAddr>()) {
-            prop_assert_eq!(of_address(address), address.to_string());
+            let mut text = Vec::new();
+            write_address(&mut text, address);
+            prop_assert_eq!(text, address.to_string().into_bytes());
         }
 
         #[test]

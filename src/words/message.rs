@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri, Version};
 
@@ -30,7 +31,7 @@ pub struct Head {
     /// When the head was complete.
     pub received_at: Timestamp,
     /// Our own name for this request, in the log and in the answer.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
 }
 
 /// A request with its complete, raw body.
@@ -42,9 +43,30 @@ pub struct Message {
     pub body: Bytes,
 }
 
+/// Our own name for a request: 32 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; 32]);
+
 /// A header that must be single was there more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
+
+// === impl RequestId ===
+
+impl RequestId {
+    /// The digits of a number that nobody gains from guessing.
+    pub fn new(number: u128) -> Self {
+        let mut digits = [0; 32];
+        HEXLOWER.encode_mut(&number.to_be_bytes(), &mut digits);
+        Self(digits)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        // Digits are text.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
 
 // === impl Head ===
 

@@ -129,14 +129,20 @@ impl Record {
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
+        let mut stored = Vec::with_capacity(STORED_BYTES_USUALLY);
+        self.encode_into(&mut stored);
+        stored
+    }
+
+    /// Appends the stored form.
+    pub fn encode_into(&self, stored: &mut Vec<u8>) {
         let way = VERSIONS
             .iter()
             .find(|&&(_, http, is_secure)| (http, is_secure) == (self.http, self.is_secure));
         let version = way.map_or(1, |&(version, _, _)| version);
-        // Only a sequence of unknown length could fail, and there is none.
-        let mut stored = Vec::with_capacity(STORED_BYTES_USUALLY);
         stored.push(version);
-        postcard::serialize_with_flavor(self, Stored(stored)).unwrap_or_default()
+        // Only a sequence of unknown length could fail, and there is none.
+        let _ = postcard::serialize_with_flavor(self, Stored(stored));
     }
 
     /// Reads the stored form.
@@ -159,10 +165,10 @@ impl Record {
 }
 
 /// A stored form in the making. postcard's own of a sort that takes what stands there already goes byte by byte.
-struct Stored(Vec<u8>);
+struct Stored<'a>(&'a mut Vec<u8>);
 
-impl Flavor for Stored {
-    type Output = Vec<u8>;
+impl Flavor for Stored<'_> {
+    type Output = ();
 
     fn try_extend(&mut self, piece: &[u8]) -> postcard::Result<()> {
         match piece {
@@ -178,8 +184,8 @@ impl Flavor for Stored {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

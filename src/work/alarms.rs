@@ -2,6 +2,8 @@
 //!
 //! What is counted for them is counted by route, in the metrics, where an operator sees it too.
 
+use std::time::Duration;
+
 use crate::keepers::log::Level;
 use crate::words::outcome::Outcome;
 use crate::work::ingest::Gate;
@@ -11,15 +13,21 @@ use crate::work::routes::Route;
 const REFUSALS_ALARM: i64 = 5;
 
 impl Gate {
-    /// Raises the alarms that a provider's patience depends on.
+    /// Raises the alarms that a provider's patience depends on, when the clock has been running for so long.
     ///
     /// Only events that are new tell of a feed: a captured request can be sent again by anybody, so neither a
     /// duplicate nor a stale event may silence an alarm or raise one.
-    pub(super) fn watch(&self, route: &Route, outcome: Outcome, is_authentic: bool) {
+    pub(super) fn watch(
+        &self,
+        route: &Route,
+        outcome: Outcome,
+        is_authentic: bool,
+        running: Duration,
+    ) {
         let metrics = &route.metrics;
         let is_new = !matches!(outcome, Outcome::Duplicate | Outcome::Stale);
         if is_authentic && is_new {
-            metrics.note_event(self.clock.elapsed());
+            metrics.note_event(running);
         }
         if is_authentic && is_new && outcome.is_accepted() {
             metrics.consecutive_refusals.set(0);

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::keepers::limit::Standing;
 use crate::words::composed::Composer;
+use crate::words::message::RequestId;
 use crate::words::outcome::Outcome;
 use crate::words::time::{Timestamp, whole_secs};
 
@@ -102,7 +103,7 @@ impl Ending {
     pub fn into_response(
         self,
         mut room: HeaderMap,
-        request_id: &str,
+        request_id: RequestId,
         route_quota: Option<Standing>,
         now: Timestamp,
     ) -> Response<Full<Bytes>> {
@@ -130,7 +131,7 @@ impl Ending {
             HeaderValue::from_static(self.outcome.label()),
         );
         let mut composer = Composer::with_room(VALUES_USUALLY);
-        insert(headers, X_REQUEST_ID, composer.value([request_id]));
+        insert(headers, X_REQUEST_ID, composer.value([request_id.as_str()]));
         if !self.allow.is_empty() {
             let allow: Vec<&str> = self.allow.iter().map(Method::as_str).collect();
             insert(headers, ALLOW, composer.value([allow.join(", ")]));
@@ -220,7 +221,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000_200);
         let response = Ending::of(Outcome::Duplicate).into_response(
             HeaderMap::new(),
-            "id",
+            RequestId::new(1),
             Some(standing(7, 1_300)),
             now,
         );
@@ -236,8 +237,12 @@ mod tests {
         let mut room = HeaderMap::new();
         room.insert("set-cookie", HeaderValue::from_static("a=b"));
         room.append(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        let response =
-            Ending::of(Outcome::Queued).into_response(room, "id", None, Timestamp::from_secs(0));
+        let response = Ending::of(Outcome::Queued).into_response(
+            room,
+            RequestId::new(1),
+            None,
+            Timestamp::from_secs(0),
+        );
         assert!(!response.headers().contains_key("set-cookie"));
         assert_eq!(
             header(&response, "content-type"),
@@ -264,11 +269,15 @@ mod tests {
         ] {
             let mut ending = Ending::of(outcome);
             ending.retry_after = wait;
-            let response = ending.into_response(HeaderMap::new(), "id", None, now);
+            let response = ending.into_response(HeaderMap::new(), RequestId::new(1), None, now);
             assert_eq!(header(&response, "retry-after"), expected, "{outcome:?}");
         }
-        let response =
-            Ending::of(Outcome::Unauthentic).into_response(HeaderMap::new(), "id", None, now);
+        let response = Ending::of(Outcome::Unauthentic).into_response(
+            HeaderMap::new(),
+            RequestId::new(1),
+            None,
+            now,
+        );
         assert!(!response.headers().contains_key("retry-after"));
     }
 }

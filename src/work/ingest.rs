@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -30,7 +29,7 @@ use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
 use crate::rules::framing::BodyLength;
 use crate::words::limits::Limits;
-use crate::words::message::{Head, Message};
+use crate::words::message::{Head, Message, RequestId};
 use crate::words::outcome::{Malformed, Outcome};
 use crate::words::time::Clock;
 use crate::words::verdict::{Unverified, Verdict};
@@ -42,6 +41,7 @@ use crate::work::outliving::Outliving;
 use crate::work::routes::Route;
 use crate::work::running::Running;
 use crate::work::snapshot::Snapshot;
+use crate::work::timers::Timers;
 use crate::work::trace::Trace;
 
 /// Everything that a request meets.
@@ -56,6 +56,8 @@ pub struct Gate {
     pub bodies: BodyBudget,
     /// How much and how long.
     pub limits: Limits,
+    /// Timers for what is waited for.
+    pub timers: Timers,
     /// The events that are at work, their senders still there or not.
     pub running: Running,
     /// The present.
@@ -113,7 +115,7 @@ impl Work {
                 return (gate.finish(trace, ending), is_new);
             }
         };
-        let request_id = Arc::clone(&trace.head.request_id);
+        let request_id = trace.head.request_id;
         let processing = Arc::clone(&gate);
         let work = Outliving::new(|| async move {
             let _at_work = at_work;
@@ -122,7 +124,7 @@ impl Work {
             (processing.finish(trace, ending), is_new)
         });
         let done = work.await;
-        done.unwrap_or_else(|_| (gate.panicked(&request_id), false))
+        done.unwrap_or_else(|_| (gate.panicked(request_id), false))
     }
 }
 
@@ -166,7 +168,7 @@ impl Gate {
             received_at: self.clock.now(),
             version: parts.version,
             is_secure: note.is_secure,
-            request_id: new_request_id(),
+            request_id: RequestId::new(fastrand::u128(..)),
         });
         let now = Instant::now();
         let trace = Box::new(Trace {
@@ -385,12 +387,13 @@ impl Gate {
     fn finish(&self, mut trace: Box<Trace>, mut ending: Ending) -> Response<Full<Bytes>> {
         let outcome = ending.outcome;
         let took = trace.started.elapsed();
+        let running = self.clock.elapsed();
         ending.closes |= trace.closes || *self.draining.borrow();
         self.metrics.request_seconds.observe(took.as_secs_f64());
         match &trace.route {
             Some(route) => {
                 route.metrics.count(outcome);
-                self.watch(route, outcome, trace.event.is_some());
+                self.watch(route, outcome, trace.event.is_some(), running);
             }
             None => self.metrics.count_unmatched(outcome),
         }
@@ -403,7 +406,7 @@ impl Gate {
         let now = self.clock.now();
         self.log.request(&RequestLine {
             at: now,
-            request_id: &trace.head.request_id,
+            request_id: trace.head.request_id.as_str(),
             route: trace.route.as_ref().map(|route| &*route.config.name),
             outcome: outcome.label(),
             status: outcome.status().as_u16(),
@@ -418,8 +421,8 @@ impl Gate {
         let quota = trace.route.as_ref().and_then(|route| route.quota.as_ref());
         ending.into_response(
             room,
-            &trace.head.request_id,
-            quota.map(|quota| quota.standing()),
+            trace.head.request_id,
+            quota.map(|quota| quota.standing_at(running)),
             now,
         )
     }
@@ -428,7 +431,7 @@ impl Gate {
     fn refused(&self, trace: &Trace, ending: &Ending) -> Refused {
         Refused {
             at: self.clock.now(),
-            request_id: Arc::clone(&trace.head.request_id),
+            request_id: trace.head.request_id,
             route: trace
                 .route
                 .as_ref()
@@ -448,21 +451,21 @@ impl Gate {
     /// The answer to a request that there is no memory for, not even for its head.
     pub fn overloaded(&self) -> Response<Full<Bytes>> {
         self.metrics.count_unmatched(Outcome::Overloaded);
-        let request_id = new_request_id();
+        let request_id = RequestId::new(fastrand::u128(..));
         Ending::of(Outcome::Overloaded).into_response(
             HeaderMap::new(),
-            &request_id,
+            request_id,
             None,
             self.clock.now(),
         )
     }
 
     /// The work panicked, and the panic hook has shown where. The claim was released with it.
-    fn panicked(&self, request_id: &str) -> Response<Full<Bytes>> {
+    fn panicked(&self, request_id: RequestId) -> Response<Full<Bytes>> {
         self.log.say(
             Level::Error,
             "the work on a request panicked",
-            &[("request_id", &request_id)],
+            &[("request_id", &request_id.as_str())],
         );
         Ending::of(Outcome::Overloaded).into_response(
             HeaderMap::new(),
@@ -526,10 +529,4 @@ fn body_refused(error: BodyError) -> Ending {
             Ending::of(Outcome::Overloaded).because("all memory for bodies is taken")
         }
     }
-}
-
-/// Our own name for a request: 32 hex digits that nobody gains from guessing.
-fn new_request_id() -> Arc<str> {
-    let number = fastrand::u128(..).to_be_bytes();
-    HEXLOWER.encode_mut_str(&number, &mut [0; 32]).into()
 }

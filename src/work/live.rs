@@ -16,6 +16,7 @@ use crate::keepers::log::Level;
 use crate::keepers::recent::Passed;
 use crate::keepers::store::StoreError;
 use crate::keepers::store::jobs::{AttemptRecord, NewState, Reason};
+use crate::keepers::store::pending::Pending;
 use crate::rules::clean::Attempt;
 use crate::rules::config::Delivery;
 use crate::rules::retry::Class;
@@ -175,7 +176,7 @@ impl Gate {
             NewState::Queued { due },
             vec![record],
         );
-        let stored = pushing.synced(self.limits.store_time).await;
+        let stored = self.synced(pushing).await;
         route.wake.notify_one();
         stored.map_or_else(not_stored, |_| Ending::of(Outcome::Spilled))
     }
@@ -197,7 +198,7 @@ impl Gate {
             NewState::Queued { due: now },
             attempts,
         );
-        let stored = pushing.synced(self.limits.store_time).await;
+        let stored = self.synced(pushing).await;
         route.wake.notify_one();
         stored.map_or_else(not_stored, |_| Ending::of(outcome))
     }
@@ -214,7 +215,7 @@ impl Gate {
             reason: Reason(reason.code()),
         };
         let pushing = event.push(claim, &*self.queue, self.clock.now(), state, attempts);
-        if let Err(error) = pushing.synced(self.limits.store_time).await {
+        if let Err(error) = self.synced(pushing).await {
             return not_stored(error);
         }
         self.log.say(
@@ -239,10 +240,9 @@ impl Gate {
         record: AttemptRecord,
     ) {
         let now = self.clock.now();
-        let limit = self.limits.store_time;
         let settled = match route.config.queue.keep_delivered.is_zero() {
             true => {
-                let settled = claim.settle(now).synced(limit).await;
+                let settled = self.synced(claim.settle(now)).await;
                 trace.passed = Some(Passed {
                     route: Arc::clone(&route.config.name),
                     record: event.into_record(),
@@ -253,7 +253,7 @@ impl Gate {
             false => {
                 let pushing =
                     event.push(claim, &*self.queue, now, NewState::Delivered, vec![record]);
-                pushing.synced(limit).await.map(|_| ())
+                self.synced(pushing).await.map(|_| ())
             }
         };
         if let Err(error) = settled {
@@ -263,11 +263,19 @@ impl Gate {
                 "an event that the app took could not be settled in time",
                 &[
                     ("route", &route.config.name),
-                    ("request_id", &trace.head.request_id),
+                    ("request_id", &trace.head.request_id.as_str()),
                     ("error", &error),
                 ],
             );
         }
+    }
+
+    /// Waits until it is synced to disk, at most as long as storing may take. After that it may still be.
+    async fn synced<T: Send + 'static>(&self, pending: Pending<T>) -> Result<T, StoreError> {
+        let answered = self
+            .timers
+            .within(self.limits.store_time, pending.answered());
+        answered.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
     /// The first attempt, and what is kept of it.

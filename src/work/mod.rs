@@ -3,12 +3,13 @@
 //! [`ingest`] tells the life of an event in order; [`live`] brings it as far as it goes while its sender waits,
 //! [`delivery`] further; [`routes`] is the snapshot they go by, and [`forward`] takes clean events to the
 //! app, over the connections of [`pool`]. [`resources`] is what an attempt takes before it is made, [`alarms`] what an
-//! end may raise.
+//! end may raise, and [`timers`] bound what is waited for on the way.
 
 pub mod alarms;
 pub mod answer;
 pub mod body;
 pub mod busy;
+mod deadline;
 pub mod delivery;
 pub mod forward;
 pub mod head;
@@ -22,4 +23,5 @@ pub mod resources;
 pub mod routes;
 pub mod running;
 pub mod snapshot;
+pub mod timers;
 pub mod trace;

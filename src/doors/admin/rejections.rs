@@ -37,7 +37,7 @@ fn of(refused: &Refused) -> Value {
     let event = refused.event.as_ref();
     json!({
         "at": refused.at.to_rfc3339(),
-        "request_id": &*refused.request_id,
+        "request_id": refused.request_id.as_str(),
         "route": refused.route.as_deref(),
         "outcome": refused.outcome.label(),
         "status": refused.outcome.status().as_u16(),

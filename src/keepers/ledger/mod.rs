@@ -139,9 +139,9 @@ impl Ledger {
         &self.store
     }
 
-    /// Asks for the right to process the event with these keys, without waiting for anything.
-    pub fn look(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Look {
-        let wait = match self.see(shelf, keys) {
+    /// Asks for the right to process the event with these keys, at present, without waiting for anything.
+    pub fn look(self: &Arc<Self>, shelf: ShelfId, keys: Keys, now: Timestamp) -> Look {
+        let wait = match self.see(shelf, keys, now) {
             Seen::Mine(claim) => return Look::Answered(Ok(claim)),
             Seen::Settled(found) => return Look::Answered(Err(self.duplicate(shelf, keys, found))),
             Seen::Unavailable => return Look::Answered(Err(NotOurs::Unavailable)),
@@ -172,7 +172,7 @@ impl Ledger {
                 return Err(NotOurs::InFlight);
             }
             has_waited = true;
-            match self.look(shelf, keys) {
+            match self.look(shelf, keys, self.clock.now()) {
                 Look::Answered(claimed) => break claimed,
                 Look::Open(open) => wait = open.wait,
             }
@@ -197,14 +197,14 @@ impl Ledger {
 
     /// One look under the lock: the store shows a settled key before its flight is taken off the map, so
     /// between the two no event is neither settled nor in flight.
-    fn see(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Seen {
+    fn see(self: &Arc<Self>, shelf: ShelfId, keys: Keys, now: Timestamp) -> Seen {
         let mut flights = self.in_flight.lock();
         for key in keys.iter() {
             if let Some(flight) = flights.get_mut(&(shelf, key)) {
                 return Seen::Taken(flight.subscribe());
             }
         }
-        let probe = self.store.probe(shelf, &keys, self.clock.now());
+        let probe = self.store.probe(shelf, &keys, now);
         match probe {
             Probe::Known(found) => return Seen::Settled(found),
             Probe::Unavailable => return Seen::Unavailable,

@@ -113,7 +113,12 @@ impl Limiter {
 
     /// Where the quota stands, without charging it.
     pub fn standing(&self) -> Standing {
-        let now = self.limiter.clock().nanos();
+        self.standing_at(self.limiter.clock().clock.elapsed())
+    }
+
+    /// The same when the limiter's clock has been running for so long.
+    pub fn standing_at(&self, running: Duration) -> Standing {
+        let now = nanos(self.limiter.clock().since_start(running));
         self.terms
             .standing(&self.announced, self.state.0.load(Ordering::Relaxed), now)
     }
@@ -250,13 +255,17 @@ impl SinceStart {
     fn nanos(&self) -> u64 {
         nanos(self.now())
     }
+
+    fn since_start(&self, running: Duration) -> Duration {
+        running.saturating_sub(self.start)
+    }
 }
 
 impl governor::clock::Clock for SinceStart {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        self.clock.elapsed().saturating_sub(self.start)
+        self.since_start(self.clock.elapsed())
     }
 }
 

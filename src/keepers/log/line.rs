@@ -71,13 +71,14 @@ pub struct EventFields {
 }
 
 /// A line in the making: one JSON object.
-struct Line(Vec<u8>);
+struct Line<'a>(&'a mut Vec<u8>);
 
-/// The line of a request, with its line feed.
-pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
-    let mut line = Line(Vec::with_capacity(LINE_BYTES_USUALLY));
+/// Appends the line of a request, with its line feed.
+pub(super) fn of_request(lines: &mut Vec<u8>, request: &RequestLine<'_>) {
+    lines.reserve(LINE_BYTES_USUALLY);
+    let mut line = Line(lines);
     line.ours(r#"{"time":""#);
-    request.at.write_rfc3339(&mut line.0);
+    request.at.write_rfc3339(line.0);
     line.ours(r#"","level":"info","message":"request""#);
     line.text(r#","request_id":""#, request.request_id);
     if let Some(route) = request.route {
@@ -89,7 +90,7 @@ pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
         line.text(r#","reason":""#, reason);
     }
     line.ours(r#","client":""#);
-    digits::write_address(&mut line.0, request.client);
+    digits::write_address(line.0, request.client);
     line.text(r#"","method":""#, request.method);
     line.number(r#","body_bytes":"#, request.body_bytes);
     line.millis(r#","latency_ms":"#, request.latency);
@@ -97,7 +98,6 @@ pub(super) fn of_request(request: &RequestLine<'_>) -> Vec<u8> {
         line.event(event);
     }
     line.ours("}\n");
-    line.0
 }
 
 /// The line as a person at a terminal reads it.
@@ -127,10 +127,10 @@ pub(super) fn shown(line: &RequestLine<'_>) -> String {
 
 // === impl Line ===
 
-impl Line {
+impl Line<'_> {
     fn event(&mut self, event: &EventFields) {
         self.ours(r#","event_id":""#);
-        event.content.write_idempotency_key(&mut self.0);
+        event.content.write_idempotency_key(self.0);
         self.text(r#"","event_type":""#, &event.event_type);
         if let Some(delivery_id) = &event.delivery_id {
             self.text(r#","delivery_id":""#, delivery_id);
@@ -169,7 +169,7 @@ impl Line {
             // It brings quotes of its own.
             self.0.pop();
             // Writing into memory cannot fail.
-            let _ = to_writer(&mut self.0, value);
+            let _ = to_writer(&mut *self.0, value);
         } else {
             self.0.extend_from_slice(value.as_bytes());
             self.0.push(b'"');
@@ -178,7 +178,7 @@ impl Line {
 
     fn number(&mut self, before: &'static str, number: impl itoa::Integer) {
         self.ours(before);
-        digits::write_number(&mut self.0, number);
+        digits::write_number(self.0, number);
     }
 
     /// Milliseconds with three digits after the point.
@@ -223,7 +223,10 @@ mod tests {
         }
     }
 
-    fn read(line: &[u8]) -> Value {
+    fn read(line: &RequestLine<'_>) -> Value {
+        let mut lines = b"the line before\n".to_vec();
+        of_request(&mut lines, line);
+        let line = lines.strip_prefix(b"the line before\n").unwrap();
         let (last, object) = line.split_last().unwrap();
         assert_eq!(*last, b'\n');
         assert!(!object.contains(&b'\n'), "one line");
@@ -238,7 +241,7 @@ mod tests {
             "status": 200, "reason": "why", "client": "192.0.2.1", "method": "why", "body_bytes": 7,
             "latency_ms": 2.0,
         });
-        assert_eq!(read(&of_request(&line)), without);
+        assert_eq!(read(&line), without);
         line.route = Some("cards");
         line.client = std::net::Ipv6Addr::LOCALHOST.into();
         line.event = Some(EventFields {
@@ -258,20 +261,20 @@ mod tests {
             "delivery_id": "d1", "assurance": "signature", "secret": "env:S", "proof": "hex",
             "id_conflict": true, "upstream_ms": 0.25,
         });
-        assert_eq!(read(&of_request(&line)), with);
+        assert_eq!(read(&line), with);
     }
 
     #[test]
     fn each_character_reads_back_where_it_stands_alone() {
         for text in ('\0'..='\u{2fff}').map(String::from) {
-            assert_eq!(read(&of_request(&request(&text)))["reason"], text);
+            assert_eq!(read(&request(&text))["reason"], text);
         }
     }
 
     proptest! {
         #[test]
         fn whatever_a_sender_wrote_reads_back_from_one_line(text in "(?s)[ -~\u{0}-\u{1f}]{0,40}.{0,40}") {
-            let read = read(&of_request(&request(&text)));
+            let read = read(&request(&text));
             prop_assert_eq!(&read["reason"], &Value::from(text.clone()));
             prop_assert_eq!(&read["method"], &Value::from(text));
         }

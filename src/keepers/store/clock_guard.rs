@@ -49,7 +49,12 @@ impl ClockGuard {
 
     /// The time by which keys may expire, or `None` while `now` is not believed.
     pub(super) fn trusted(&self, now: Timestamp) -> Option<Timestamp> {
-        let offset = self.offset(now);
+        self.trusted_at(now, self.clock.elapsed())
+    }
+
+    /// The same, where it is known how long the clock has been running.
+    pub(super) fn trusted_at(&self, now: Timestamp, running: Duration) -> Option<Timestamp> {
+        let offset = now.before(running).as_millis();
         let believed = self.lowest.load(Ordering::Relaxed) <= offset
             && offset <= self.highest.load(Ordering::Relaxed);
         believed.then_some(now)

@@ -111,7 +111,8 @@ impl Store for Embedded {
     }
 
     fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
-        let now = self.vault.guard.trusted(now);
+        let running = self.vault.clock.elapsed();
+        let now = self.vault.guard.trusted_at(now, running);
         let shelves = self.vault.shelves();
         let Some(held) = shelves.by_id.get(&shelf) else {
             return Probe::Unavailable;
@@ -131,7 +132,7 @@ impl Store for Embedded {
             id: id == Sight::Settled,
         };
         let known = found.content || found.id;
-        if shelves.down.is_some() || self.vault.stalled().is_some() {
+        if shelves.down.is_some() || self.vault.stalled_at(running).is_some() {
             return if known {
                 Probe::Known(found)
             } else {

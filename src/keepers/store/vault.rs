@@ -151,7 +151,7 @@ impl Vault {
 
     /// Running time in whole milliseconds.
     pub(super) fn running_ms(&self) -> u64 {
-        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+        in_ms(self.clock.elapsed())
     }
 
     /// Notes when the oldest settle that still waits was queued.
@@ -171,8 +171,13 @@ impl Vault {
 
     /// For how long a commit has been overdue.
     pub(super) fn stalled(&self) -> Option<Duration> {
+        self.stalled_at(self.clock.elapsed())
+    }
+
+    /// The same, where it is known how long the clock has been running.
+    pub(super) fn stalled_at(&self, running: Duration) -> Option<Duration> {
         let since = self.oldest_wait.load(Ordering::Relaxed).checked_sub(1)?;
-        let waited = Duration::from_millis(self.running_ms().saturating_sub(since));
+        let waited = Duration::from_millis(in_ms(running).saturating_sub(since));
         (waited > STALLED_AFTER).then_some(waited)
     }
 
@@ -237,3 +242,8 @@ impl Shelves {
 
 /// A commit that takes longer is a disk that hangs.
 const STALLED_AFTER: Duration = Duration::from_secs(3);
+
+/// Whole milliseconds.
+fn in_ms(running: Duration) -> u64 {
+    u64::try_from(running.as_millis()).unwrap_or(u64::MAX - 1)
+}

@@ -20,7 +20,7 @@ use crate::rules::provider::{Kind, Provider, Sample, SampleOrder, find};
 use crate::rules::reader;
 use crate::rules::reader::secrets::{SecretFile, SecretSource, Secrets, Unreadable};
 use crate::words::identity::Keys;
-use crate::words::message::{Head, Message};
+use crate::words::message::{Head, Message, RequestId};
 use crate::words::secret::{Reference, Secret};
 use crate::words::time::Timestamp;
 use crate::words::verdict::{Assurance, Unverified, Verdict};
@@ -169,7 +169,7 @@ fn message(method: Method, target: &str, headers: HeaderMap, body: &[u8]) -> Mes
             version: Version::HTTP_11,
             is_secure: false,
             received_at: now(),
-            request_id: "test".into(),
+            request_id: RequestId::new(0),
         }
         .into(),
         body: body.to_vec().into(),

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::work::pool::deadline::Deadline;
+use crate::work::deadline::Deadline;
 use crate::work::pool::relay::Relay;
 
 /// What there is below HTTP.

@@ -6,7 +6,6 @@
 //! Here the task of the event drives the connection that it uses.
 
 mod connection;
-mod deadline;
 mod relay;
 mod resolver;
 

@@ -12,7 +12,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use crate::rules::provider::{Kind, Provider, Sample};
 use crate::rules::reader;
 use crate::rules::reader::secrets::Secrets;
-use crate::words::message::{Head, Message};
+use crate::words::message::{Head, Message, RequestId};
 use crate::words::secret::Secret;
 use crate::words::time::Timestamp;
 
@@ -119,7 +119,7 @@ fn message(sample: &Sample, now: Timestamp) -> Option<Message> {
             version: Version::HTTP_11,
             is_secure: false,
             received_at: now,
-            request_id: "tamper".into(),
+            request_id: RequestId::new(0),
         }
         .into(),
         body: sample.body.clone().into(),

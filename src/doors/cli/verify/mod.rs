@@ -18,7 +18,7 @@ use crate::rules::diagnosis::Case;
 use crate::rules::provider::{Kind, Provider};
 use crate::rules::reader;
 use crate::rules::reader::remark::{Remark, listing};
-use crate::words::message::{Head, Message};
+use crate::words::message::{Head, Message, RequestId};
 use crate::words::secret::Secret;
 use crate::words::time::{Clock, SystemClock, Timestamp};
 use crate::words::verdict::{Fate, Unverified, Verdict};
@@ -198,7 +198,7 @@ fn message(captured: Captured, now: Timestamp) -> Message {
             version: Version::HTTP_11,
             is_secure: false,
             received_at: now,
-            request_id: "verify".into(),
+            request_id: RequestId::new(0),
         }
         .into(),
         body: captured.body.into(),

@@ -155,7 +155,7 @@ impl Bench {
 
 /// The answer, be it waited for or not.
 async fn ask(ledger: &Arc<Ledger>, shelf: ShelfId, keys: Keys, patience: Patience) -> Claimed {
-    match ledger.look(shelf, keys) {
+    match ledger.look(shelf, keys, ledger.clock.now()) {
         Look::Answered(claimed) => claimed,
         Look::Open(open) => ledger.claim(open, patience).await,
     }

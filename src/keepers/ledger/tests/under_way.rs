@@ -63,7 +63,7 @@ async fn a_settle_that_is_under_way_does_not_keep_its_store() {
         content: Key::from_bytes([1; 16]),
         id: None,
     };
-    let Look::Answered(Ok(claim)) = ledger.look(shelf, keys) else {
+    let Look::Answered(Ok(claim)) = ledger.look(shelf, keys, ledger.clock.now()) else {
         panic!("nobody else is there");
     };
     let settling = claim.settle(Timestamp::from_secs(0));

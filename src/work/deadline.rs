@@ -1,4 +1,4 @@
-//! When an exchange over a connection is given up.
+//! When something that is hardly ever waited out is given up: an exchange over a connection, or a settle.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A moment that moves on with every exchange, and a timer that does not.
+/// A moment that moves on with every wait, and a timer that does not.
 ///
 /// # Why
-/// A timer for each exchange is put into the runtime's wheel and taken out again, for some 900 instructions, and hardly
-/// ever goes off. This one stays in the wheel while exchanges come and go. It goes off too early then, once in the
+/// A timer for each wait is put into the runtime's wheel and taken out again, for some 900 instructions, and hardly
+/// ever goes off. This one stays in the wheel while waits come and go. It goes off too early then, once in the
 /// time that one of them may take, and is put off until the one that is under way has to end.
 pub(super) struct Deadline {
     until: Instant,
