@@ -50,6 +50,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::Request;
 use hyper::header::HeaderMap;
 
@@ -307,7 +308,7 @@ impl Event<Clean> {
     }
 
     /// The request for one attempt at the app; `room` is headers that nobody needs any more, for their memory.
-    pub fn request(&self, attempt: Attempt, room: HeaderMap) -> Request<Bytes> {
+    pub fn request(&self, attempt: Attempt, room: HeaderMap) -> Request<Full<Bytes>> {
         let Clean { record, body } = &self.stage;
         clean::request(&self.route, record, body, attempt, room)
     }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
+use http_body_util::Full;
 use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
     VIA,
@@ -126,9 +127,9 @@ pub fn request(
     body: &Bytes,
     attempt: Attempt,
     mut room: HeaderMap,
-) -> Request<Bytes> {
+) -> Request<Full<Bytes>> {
     room.clear();
-    let mut request = Request::new(body.clone());
+    let mut request = Request::new(Full::new(body.clone()));
     *request.headers_mut() = room;
     // It was the method of a request before.
     *request.method_mut() = Method::from_bytes(record.method.as_bytes()).unwrap_or(Method::POST);

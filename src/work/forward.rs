@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
@@ -89,7 +89,8 @@ impl Forwarder {
         limit: Duration,
         room: HeaderMap,
     ) -> Attempted {
-        let request = event.request(attempt, room).map(Full::new);
+        let mut room = Some(room);
+        let request = || event.request(attempt, room.take().unwrap_or_default());
         let read = |response| AppAnswer::read(response, attempt.at);
         let upstream = &event.route().upstream;
         match self.pool.exchange(upstream, request, limit, read).await {

@@ -415,7 +415,7 @@ impl Gate {
             method: trace.head.method.as_str(),
             body_bytes: trace.body_bytes,
             latency: took,
-            event: trace.event.take(),
+            event: trace.event.as_ref(),
         });
         let room = trace.take_room();
         let quota = trace.route.as_ref().and_then(|route| route.quota.as_ref());

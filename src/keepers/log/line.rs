@@ -46,7 +46,7 @@ pub struct RequestLine<'a> {
     /// From the complete head to the answer.
     pub latency: Duration,
     /// The rest, once the event was verified.
-    pub event: Option<EventFields>,
+    pub event: Option<&'a EventFields>,
 }
 
 /// What is said of a verified event.
@@ -94,7 +94,7 @@ pub(super) fn of_request(lines: &mut Vec<u8>, request: &RequestLine<'_>) {
     line.text(r#"","method":""#, request.method);
     line.number(r#","body_bytes":"#, request.body_bytes);
     line.millis(r#","latency_ms":"#, request.latency);
-    if let Some(event) = &request.event {
+    if let Some(event) = request.event {
         line.event(event);
     }
     line.ours("}\n");
@@ -109,7 +109,7 @@ pub(super) fn shown(line: &RequestLine<'_>) -> String {
         line.outcome,
         line.route.unwrap_or("-"),
     );
-    if let Some(event) = &line.event {
+    if let Some(event) = line.event {
         let _ = write!(
             text,
             " {} {}",
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(read(&line), without);
         line.route = Some("cards");
         line.client = std::net::Ipv6Addr::LOCALHOST.into();
-        line.event = Some(EventFields {
+        let event = EventFields {
             content: Key::from_bytes([0xe1; Key::LEN]),
             event_type: "card.active".to_owned(),
             delivery_id: Some("d1".to_owned()),
@@ -253,7 +253,8 @@ mod tests {
             proof: "hex",
             id_conflict: true,
             upstream: Some(Duration::from_nanos(249_500)),
-        });
+        };
+        line.event = Some(&event);
         let with = json!({
             "time": "1970-01-01T00:00:00Z", "level": "info", "message": "request", "request_id": "r1", "route": "cards",
             "outcome": "forwarded", "status": 200, "reason": "why", "client": "::1", "method": "why",

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::rt::{Read, Write};
 use hyper::{Request, Response};
@@ -21,6 +22,9 @@ use crate::work::pool::relay::Relay;
 
 /// What there is below HTTP.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// What became of a request: the head of its answer, or why there is none.
+type Sent = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>;
 
 /// Turns of an exchange in which both ends go on, before other tasks have theirs.
 const TURNS_MAX: usize = 16;
@@ -69,18 +73,26 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
         })
     }
 
-    /// Sends a request and has the answer read, until the deadline.
-    ///
-    /// Both in one go: each look at the connection costs hyper a thousand instructions, whether or not there is
-    /// anything to do.
-    pub(super) async fn ask<R: Future>(
+    /// Hands it a request, which has until then for all.
+    #[inline]
+    pub(super) fn send(
         &mut self,
         request: Request<Full<Bytes>>,
         until: Instant,
+    ) -> impl Future<Output = Sent> + use<S> {
+        self.deadline.set(until);
+        self.requests.try_send_request(request)
+    }
+
+    /// Writes what it was handed and has the answer read, until the deadline.
+    ///
+    /// Both in one go: each look at the connection costs hyper a thousand instructions, whether or not there is
+    /// anything to do.
+    pub(super) async fn answered<R: Future>(
+        &mut self,
+        sending: impl Future<Output = Sent>,
         read: impl FnOnce(Response<Incoming>) -> R,
     ) -> Result<R::Output, Unanswered> {
-        self.deadline.set(until);
-        let sending = self.requests.try_send_request(request);
         let mut work = pin!(async {
             match sending.await {
                 Ok(response) => Ok(read(response).await),

@@ -125,8 +125,8 @@ impl Pool {
         self.has_tls
     }
 
-    /// Sends a request to `upstream` and has the answer read, all of it within `limit`. It is sent as it is: its target
-    /// is path and query. What is broken off closes its connection.
+    /// Sends a request to `upstream` and has the answer read, all of it within `limit`. It is made once there is a
+    /// connection for it, and sent as it is: its target is path and query. What is broken off closes its connection.
     ///
     /// A kept connection may turn out to be closed when it is used; if nothing of the request was written by then,
     /// another one gets it. An app that answers before it has read all of the request is given the rest of it, as
@@ -137,7 +137,7 @@ impl Pool {
     pub async fn exchange<T, R>(
         &self,
         upstream: &Uri,
-        mut request: Request<Full<Bytes>>,
+        mut request: impl FnMut() -> Request<Full<Bytes>>,
         limit: Duration,
         read: impl Fn(Response<Incoming>) -> R,
     ) -> Result<T, Failed>
@@ -146,6 +146,7 @@ impl Pool {
     {
         let now = Instant::now();
         let until = now + limit;
+        let mut unsent: Option<Box<Request<Full<Bytes>>>> = None;
         loop {
             let kept = self.take(upstream, now);
             let is_new = kept.is_none();
@@ -158,7 +159,12 @@ impl Pool {
                     connected.map_err(Failed::Broken)?
                 }
             };
-            match connection.ask(request, until, &read).await {
+            // It is large, and small is what is waited for.
+            let sending = match unsent.take() {
+                Some(unsent) => connection.send(*unsent, until),
+                None => connection.send(request(), until),
+            };
+            match connection.answered(sending, &read).await {
                 Ok(answer) => {
                     let answer = answer.map_err(Failed::Broken)?;
                     // Nearly always at once, so that nobody waits.
@@ -168,8 +174,11 @@ impl Pool {
                     return Ok(answer);
                 }
                 Err(Unanswered::TimedOut) => return Err(Failed::TimedOut),
-                Err(Unanswered::Failed { error, unsent }) => match unsent {
-                    Some(unsent) if !is_new => request = *unsent,
+                Err(Unanswered::Failed {
+                    error,
+                    unsent: back,
+                }) => match back {
+                    Some(_) if !is_new => unsent = back,
                     Some(_) | None => return Err(Failed::Broken(reason(&error))),
                 },
             }
