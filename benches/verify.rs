@@ -9,7 +9,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use passgate::rules::provider::{KINDS, Kind, Provider, Sample, SampleOrder};
 use passgate::rules::reader;
 use passgate::rules::reader::secrets::Secrets;
-use passgate::words::message::{Head, Message};
+use passgate::words::message::{Head, Message, RequestId};
 use passgate::words::secret::{Reference, Secret};
 use passgate::words::time::Timestamp;
 use passgate::words::verdict::{Unverified, Verdict};
@@ -91,7 +91,7 @@ fn message(kind: &Kind, bytes: usize, growth: Growth) -> Message {
             version: hyper::Version::HTTP_11,
             is_secure: false,
             received_at: NOW,
-            request_id: "bench".into(),
+            request_id: RequestId::new(0),
         }),
         body: sample.body.into(),
     }

@@ -58,6 +58,8 @@ mod tests {
                 prop_assert_eq!(value, HeaderValue::from_bytes(format!("{first}{second}").as_bytes()).ok());
             }
             prop_assert_eq!(composer.number(number), Some(HeaderValue::from(number)));
+            let written = composer.written(|text| text.extend_from_slice(b"as it is"));
+            prop_assert_eq!(written, Some(HeaderValue::from_static("as it is")));
         }
     }
 }

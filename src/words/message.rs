@@ -104,3 +104,18 @@ impl Head {
         self.single(name).ok()??.to_str().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_request_id_is_its_number_in_32_hex_digits(number in any::<u128>()) {
+            let id = RequestId::new(number);
+            prop_assert_eq!(id.as_str(), format!("{number:032x}"));
+        }
+    }
+}

@@ -24,10 +24,9 @@ use crate::keepers::limit::{ClientLimiter, lane};
 use crate::keepers::log::line::{EventFields, RequestLine};
 use crate::keepers::log::{Level, Log, bounded};
 use crate::keepers::metrics::Metrics;
-use crate::keepers::recent::{Recent, Refused, RefusedEvent};
+use crate::keepers::recent::Recent;
 use crate::keepers::store::jobs::Queue;
 use crate::rules::client::{self, ClientKey};
-use crate::rules::framing::BodyLength;
 use crate::words::limits::Limits;
 use crate::words::message::{Head, Message, RequestId};
 use crate::words::outcome::{Malformed, Outcome};
@@ -170,19 +169,12 @@ impl Gate {
             is_secure: note.is_secure,
             request_id: RequestId::new(fastrand::u128(..)),
         });
-        let now = Instant::now();
-        let trace = Box::new(Trace {
-            route: snapshot.routes.find(&head).cloned(),
-            snapshot,
+        let trace = Box::new(Trace::begin(
             head,
-            until: now + self.limits.request_time,
-            started: now,
-            body_bytes: 0,
-            event: None,
-            passed: None,
-            // Nothing after a chunked body is looked at by the guard, so nothing may come after it.
-            closes: note.length == BodyLength::Chunked || note.flaw.is_some(),
-        });
+            snapshot,
+            &note,
+            self.limits.request_time,
+        ));
         Arrived { trace, body, note }
     }
 
@@ -387,7 +379,7 @@ impl Gate {
     fn finish(&self, mut trace: Box<Trace>, mut ending: Ending) -> Response<Full<Bytes>> {
         let outcome = ending.outcome;
         let took = trace.started.elapsed();
-        let running = self.clock.elapsed();
+        let (now, running) = (self.clock.now(), self.clock.elapsed());
         ending.closes |= trace.closes || *self.draining.borrow();
         self.metrics.request_seconds.observe(took.as_secs_f64());
         match &trace.route {
@@ -401,9 +393,8 @@ impl Gate {
             self.recent.note_passed(passed);
         }
         if !outcome.is_accepted() {
-            self.recent.note_refused(self.refused(&trace, &ending));
+            self.recent.note_refused(trace.refused(&ending, now));
         }
-        let now = self.clock.now();
         self.log.request(&RequestLine {
             at: now,
             request_id: trace.head.request_id.as_str(),
@@ -425,27 +416,6 @@ impl Gate {
             quota.map(|quota| quota.standing_at(running)),
             now,
         )
-    }
-
-    /// What the operator is shown of a refusal.
-    fn refused(&self, trace: &Trace, ending: &Ending) -> Refused {
-        Refused {
-            at: self.clock.now(),
-            request_id: trace.head.request_id,
-            route: trace
-                .route
-                .as_ref()
-                .map(|route| Arc::clone(&route.config.name)),
-            outcome: ending.outcome,
-            reason: ending.reason.clone(),
-            client: trace.head.client,
-            method: bounded(trace.head.method.as_str()),
-            event: trace.event.as_ref().map(|event| RefusedEvent {
-                id: event.content.idempotency_key(),
-                event_type: event.event_type.clone(),
-                delivery_id: event.delivery_id.clone(),
-            }),
-        }
     }
 
     /// The answer to a request that there is no memory for, not even for its head.

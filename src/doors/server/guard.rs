@@ -10,10 +10,10 @@
 //!
 //! The guard also keeps the deadlines that belong to a socket: for the first byte and the whole head, for
 //! idling between requests, and for a peer that does not read its answer. While a sender waits for its answer, it
-//! looks whether it is still there. At the end it reads on for a moment, so that an answer given before the body
-//! was read is not lost to a reset.
+//! looks whether it is still there. At the end it reads on for a moment, so that no reset takes an early answer away.
 
 mod deadline;
+mod joined;
 
 use std::collections::VecDeque;
 use std::io;
@@ -338,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.is_asked = false;
-        let polled = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
+        let polled = joined::poll_write(Pin::new(&mut this.socket), context, slices);
         this.writing.watch(context, polled)
     }
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::joined::JOINED_BYTES;
 use super::*;
 
 /// What hyper makes of a chunked body, with the guard before it or without; `None` if it cannot read it.
@@ -156,5 +157,35 @@ proptest! {
         if guarded.is_some() {
             prop_assert_eq!(guarded, plain);
         }
+    }
+}
+
+/// What a peer reads of pieces that are written through the guard, however little it takes at a time.
+async fn written(pieces: &[Vec<u8>], taken: usize) -> Vec<u8> {
+    let (mut sender, socket) = tokio::io::duplex(taken);
+    let mut guarded = Guard::new(socket, Limits::default());
+    let writing = async move {
+        let mut slices: Vec<_> = pieces.iter().map(|piece| io::IoSlice::new(piece)).collect();
+        let mut left = &mut slices[..];
+        // Once what is left is empty, there is nothing that could be written of it.
+        while left.iter().any(|slice| !slice.is_empty()) {
+            let bytes = guarded.write_vectored(left).await.unwrap();
+            assert_ne!(bytes, 0);
+            io::IoSlice::advance_slices(&mut left, bytes);
+        }
+    };
+    let mut read = Vec::new();
+    let (read_all, ()) = tokio::join!(sender.read_to_end(&mut read), writing);
+    read_all.unwrap();
+    read
+}
+
+proptest! {
+    #[test]
+    fn an_answer_in_pieces_is_written_as_it_is(
+        pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..JOINED_BYTES), 0..5), taken in 1usize..3000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        prop_assert_eq!(runtime.block_on(written(&pieces, taken)), pieces.concat());
     }
 }
