@@ -1,12 +1,13 @@
 //! The app behind the gateway: takes every POST with 200, as fast as it can, and counts.
 //!
-//! Words: `listen=ADDRESS`. `GET /` answers what was seen so far as JSON: `requests`, and `out_of_order`,
-//! the events of a card that came after a later one of the same card; with `?refuse=1` it answers every
-//! POST with 503 from then on, with `?refuse=0` it takes them again.
+//! Words: `listen=ADDRESS`. `GET /` answers what was seen so far as JSON: `requests`, `secs` from the first of
+//! them to the last, and `out_of_order`, the events of a card that came after a later one of the same card; with
+//! `?refuse=1` it answers every POST with 503 from then on, with `?refuse=0` it takes them again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,8 @@ const REFUSED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r
 #[derive(Default)]
 struct Seen {
     requests: Cell<u64>,
+    /// When the first and the last of them came.
+    between: Cell<Option<(Instant, Instant)>>,
     refuses: Cell<bool>,
     out_of_order: Cell<u64>,
     /// The latest number of each card.
@@ -82,6 +85,9 @@ impl Seen {
             return REFUSED.into();
         }
         self.requests.set(self.requests.get() + 1);
+        let now = Instant::now();
+        let first = self.between.get().map_or(now, |(first, _)| first);
+        self.between.set(Some((first, now)));
         self.note(body);
         TAKEN.into()
     }
@@ -90,8 +96,10 @@ impl Seen {
         if let Some(at) = find(head, b"?refuse=") {
             self.refuses.set(head.get(at + 8) == Some(&b'1'));
         }
+        let between = self.between.get();
+        let secs = between.map_or(0.0, |(first, last)| (last - first).as_secs_f64());
         let text = format!(
-            "{{\"requests\":{},\"out_of_order\":{}}}",
+            "{{\"requests\":{},\"secs\":{secs:.6},\"out_of_order\":{}}}",
             self.requests.get(),
             self.out_of_order.get()
         );
