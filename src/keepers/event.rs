@@ -28,7 +28,7 @@
 //! }
 //! ```
 //!
-//! A stage cannot be made up outside of this file:
+//! A stage can neither be made up outside of this file nor be taken apart:
 //!
 //! ```compile_fail,E0451
 //! # use bytes::Bytes;
@@ -36,6 +36,13 @@
 //! # use passgate::words::record::Record;
 //! fn forge(record: Box<Record>, body: Bytes) -> Clean {
 //!     Clean { record, body }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! # use passgate::keepers::event::Verified;
+//! fn take_apart(verified: Verified) {
+//!     let Verified { known } = verified;
 //! }
 //! ```
 //!

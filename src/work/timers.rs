@@ -14,7 +14,8 @@ use crate::work::deadline::Deadline;
 #[derive(Default)]
 pub struct Timers(Mutex<Vec<Deadline>>);
 
-/// Timers that are kept; one more is dropped. As many waits as this at one time are already a slow disk.
+/// Timers that are kept; one more is dropped. As many waits as this at one time are already a slow disk. Until it next goes
+/// off, which is within the limit that it was set to, a kept one knows who waited last, and may wake him for nothing.
 const KEPT_MAX: usize = 256;
 
 // === impl Timers ===
