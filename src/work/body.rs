@@ -58,6 +58,8 @@ pub struct ReadBody {
     pub share: Option<OwnedSemaphorePermit>,
     /// Its share of the client's, for as long as it is not verified; `None` if it came in one piece.
     pub unverified: Option<ClientShare>,
+    /// It was waited for.
+    pub was_awaited: bool,
 }
 
 /// Why there is no complete body.
@@ -219,6 +221,7 @@ impl BodyBudget {
             bytes: read.into_bytes(),
             share,
             unverified,
+            was_awaited: began.is_some(),
         })
     }
 }

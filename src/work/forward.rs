@@ -4,6 +4,7 @@
 //! broken answers, never a success; so is one whose length is stated twice. Redirects are not followed. Of the answer's body at most 64 KiB are
 //! read; the rest of a longer one is not waited for, and its connection is not used again.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use hyper::{Response, StatusCode};
+use tokio::time::Instant;
 
 use crate::keepers::breaker::Sign;
 use crate::keepers::event::{Clean, Event};
@@ -27,6 +29,15 @@ use crate::work::pool::{Failed, NoRootCertificates, Pool, reason};
 
 /// Bytes of the app's answer that go back to the provider.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The `Content-Type` of most answers.
+static USUAL_TYPES: [HeaderValue; 5] = [
+    HeaderValue::from_static("application/json"),
+    HeaderValue::from_static("application/json; charset=utf-8"),
+    HeaderValue::from_static("text/plain"),
+    HeaderValue::from_static("text/plain; charset=utf-8"),
+    HeaderValue::from_static("text/html; charset=utf-8"),
+];
 
 /// Takes events to all upstreams.
 #[derive(Clone)]
@@ -80,20 +91,21 @@ impl Forwarder {
         self.pool.has_tls()
     }
 
-    /// Makes one attempt that takes no longer than `limit`, which is at most the route's `timeout`. `room` is
-    /// headers that nobody needs any more, for their memory.
+    /// Makes one attempt that begins now, at `since`, and takes no longer than `limit`, which is at most the route's
+    /// `timeout`. `room` is headers that nobody needs any more, for their memory.
     pub async fn attempt(
         &self,
         event: &Event<Clean>,
         attempt: Attempt,
+        since: Instant,
         limit: Duration,
-        room: HeaderMap,
+        room: &mut HeaderMap,
     ) -> Attempted {
-        let mut room = Some(room);
-        let request = || event.request(attempt, room.take().unwrap_or_default());
+        let request = || event.request(attempt, mem::take(room));
         let read = |response| AppAnswer::read(response, attempt.at);
         let upstream = &event.route().upstream;
-        match self.pool.exchange(upstream, request, limit, read).await {
+        let exchange = self.pool.exchange(upstream, request, since, limit, read);
+        match exchange.await {
             Ok(answer) => Attempted::Answered(answer),
             Err(Failed::Broken(reason)) => Attempted::Broken(reason),
             Err(Failed::TimedOut) => Attempted::TimedOut,
@@ -196,9 +208,7 @@ impl AppAnswer {
             }
         }
         let mut headers = parts.headers;
-        let content_type = headers.get(CONTENT_TYPE);
-        let content_type =
-            content_type.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        let content_type = headers.get(CONTENT_TYPE).and_then(own);
         let retry_after = headers.get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| retry::wish(value.to_str().ok()?, asked_at));
         headers.clear();
@@ -210,6 +220,15 @@ impl AppAnswer {
             room: headers,
         }))
     }
+}
+
+/// A value in memory of its own, which those that most apps send need none of.
+fn own(value: &HeaderValue) -> Option<HeaderValue> {
+    let usual = USUAL_TYPES.iter().find(|usual| *usual == value);
+    usual.map_or_else(
+        || HeaderValue::from_bytes(value.as_bytes()).ok(),
+        |usual| Some(usual.clone()),
+    )
 }
 
 /// One length, one `chunked`, or neither. hyper reads more than that in a way of its own, and a connection
@@ -227,4 +246,23 @@ fn is_framed_once(headers: &HeaderMap) -> bool {
         }
     }
     lengths + codings <= 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_its_own_is_the_same_value() {
+        let odd = [
+            &b"text/plain;charset=utf-8"[..],
+            b"",
+            b"\xff\xfe",
+            b"Application/JSON",
+        ];
+        let odd = odd.map(|odd| HeaderValue::from_bytes(odd).unwrap());
+        for value in USUAL_TYPES.iter().chain(&odd) {
+            assert_eq!(own(value).as_ref(), Some(value));
+        }
+    }
 }

@@ -241,12 +241,17 @@ impl Gate {
             return Err(unverified(Unverified::Empty));
         }
 
+        let now = match read.was_awaited {
+            true => self.clock.now(),
+            // What came at once came just now.
+            false => head.received_at,
+        };
         let message = Message {
             head,
             body: read.bytes,
         };
         let event = Event::received(message, Arc::clone(&route.config))
-            .verify(screened, self.clock.now())
+            .verify(screened, now)
             .map_err(unverified)?;
         drop(read.unverified);
         trace.event = Some(self.note_verified(&route, &event));

@@ -287,10 +287,11 @@ impl Gate {
         resources: &Resources<'_>,
     ) -> (Attempted, AttemptRecord) {
         let at = self.clock.now();
-        let room = trace.take_room();
+        let mut room = trace.take_room();
+        let (since, limit) = (resources.since, resources.limit);
         let forwarder = &trace.snapshot.forwarder;
         let attempted = forwarder
-            .attempt(event, Attempt::first(at), resources.limit, room)
+            .attempt(event, Attempt::first(at), since, limit, &mut room)
             .await;
         let took = resources.since.elapsed();
         self.note_attempt(route, &attempted, took);

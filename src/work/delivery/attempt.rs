@@ -4,9 +4,10 @@
 //! written the job counts as being attempted: through a fault of the store the result is offered again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
 use hyper::header::HeaderMap;
+use tokio::time::Instant;
 
 use crate::keepers::breaker::Pass;
 use crate::keepers::event::Event;
@@ -70,7 +71,7 @@ impl Delivery {
         };
         let event = Event::restored(Arc::clone(&self.route.config), record, body);
         let number = info.attempts.saturating_add(1);
-        let started = StdInstant::now();
+        let since = Instant::now();
         let at = self.gate.clock.now();
         let attempt = Attempt {
             number,
@@ -78,10 +79,11 @@ impl Delivery {
             is_replay: info.replayed_at.is_some(),
         };
         let forwarder = self.gate.snapshot.load().forwarder.clone();
+        let (limit, mut room) = (event.route().timeout, HeaderMap::new());
         let attempted = forwarder
-            .attempt(&event, attempt, event.route().timeout, HeaderMap::new())
+            .attempt(&event, attempt, since, limit, &mut room)
             .await;
-        let took = started.elapsed();
+        let took = since.elapsed();
         if place.give_back() {
             self.route.wake.notify_one();
         }

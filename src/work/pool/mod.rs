@@ -125,7 +125,7 @@ impl Pool {
         self.has_tls
     }
 
-    /// Sends a request to `upstream` and has the answer read, all of it within `limit`. It is made once there is a
+    /// Sends a request to `upstream` and has the answer read, all of it within `limit` from `now` on. It is made once there is a
     /// connection for it, and sent as it is: its target is path and query. What is broken off closes its connection.
     ///
     /// A kept connection may turn out to be closed when it is used; if nothing of the request was written by then,
@@ -138,13 +138,13 @@ impl Pool {
         &self,
         upstream: &Uri,
         mut request: impl FnMut() -> Request<Full<Bytes>>,
+        now: Instant,
         limit: Duration,
         read: impl Fn(Response<Incoming>) -> R,
     ) -> Result<T, Failed>
     where
         R: Future<Output = Result<T, String>>,
     {
-        let now = Instant::now();
         let until = now + limit;
         let mut unsent: Option<Box<Request<Full<Bytes>>>> = None;
         loop {

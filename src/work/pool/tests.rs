@@ -100,7 +100,7 @@ async fn a_connection_is_used_again_and_asked_for_path_and_query() {
             assert!(heard.starts_with("POST /hooks?a=b HTTP/1.1\r\n"), "{heard}");
             socket.write_all(OK).await.unwrap();
         };
-        let asking = pool.exchange(&app.upstream, request, LIMIT, read);
+        let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
         let (answer, ()) = tokio::join!(asking, serving);
         assert_eq!(answer.unwrap(), "ok");
     }
@@ -115,7 +115,9 @@ async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
         for _ in 0..3 {
             let upstream = app.upstream.clone();
             let asking = async {
-                let answered = pool.exchange(&upstream, request, LIMIT, read).await;
+                let answered = pool
+                    .exchange(&upstream, request, Instant::now(), LIMIT, read)
+                    .await;
                 assert_eq!(answered.unwrap(), "ok");
             };
             let ((), socket) = tokio::join!(asking, answered_once(&mut app, answer));
@@ -140,7 +142,7 @@ async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_tw
         hear(&mut socket).await;
         drop(socket);
     };
-    let asking = pool.exchange(&app.upstream, request, LIMIT, read);
+    let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
     let (answer, ()) = tokio::join!(asking, serving);
     assert!(answer.is_err());
     assert!(!app.accepted_another());
@@ -150,7 +152,7 @@ async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_tw
 async fn an_exchange_that_is_dropped_half_way_closes_its_connection() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
     let mut socket = {
-        let asking = pool.exchange(&app.upstream, request, LIMIT, read);
+        let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
         tokio::pin!(asking);
         let serving = async {
             let mut socket = app.accepted.recv().await.unwrap();
@@ -178,7 +180,7 @@ async fn an_answer_that_comes_piece_by_piece_is_read_whole() {
         }
         socket
     };
-    let asking = pool.exchange(&app.upstream, request, LIMIT, read);
+    let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
     let (answer, _socket) = tokio::join!(asking, serving);
     assert_eq!(answer.unwrap(), "ok");
 }
@@ -224,7 +226,10 @@ async fn no_request_is_held_back_by_a_connection_that_its_app_closes_beside_it()
     });
     let mut answered = 0;
     for _ in 0..ROUNDS {
-        match pool.exchange(&upstream, request, LIMIT, read).await {
+        match pool
+            .exchange(&upstream, request, Instant::now(), LIMIT, read)
+            .await
+        {
             Ok(_) => answered += 1,
             Err(Failed::Broken(_)) => {}
             Err(Failed::TimedOut) => panic!("it was held back"),
@@ -245,7 +250,13 @@ async fn an_app_that_never_comes_to_its_answer_is_given_up_in_time_however_much_
         let wait = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(4096);
         while socket.write_all(&wait).await.is_ok() {}
     });
-    let asking = pool.exchange(&upstream, request, Duration::from_millis(200), read);
+    let asking = pool.exchange(
+        &upstream,
+        request,
+        Instant::now(),
+        Duration::from_millis(200),
+        read,
+    );
     let asked = tokio::time::timeout(LIMIT, asking).await;
     assert_eq!(asked.expect("it is never given up"), Err(Failed::TimedOut));
 }
@@ -267,7 +278,7 @@ async fn an_app_that_answers_before_it_has_read_everything_gets_the_rest() {
         }
         socket
     };
-    let asking = pool.exchange(&app.upstream, request, LIMIT, read);
+    let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
     let (answer, _socket) = tokio::join!(asking, serving);
     assert_eq!(answer.unwrap(), "ok");
 }
@@ -277,7 +288,7 @@ async fn one_whose_answer_is_refused_is_not_used_again() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
     let upstream = app.upstream.clone();
     let refuse = async |_: Response<Incoming>| Err::<Bytes, _>("ambiguous".to_owned());
-    let asking = pool.exchange(&upstream, request, LIMIT, refuse);
+    let asking = pool.exchange(&upstream, request, Instant::now(), LIMIT, refuse);
     let (answer, _socket) = tokio::join!(asking, answered_once(&mut app, OK));
     assert_eq!(answer, Err(Failed::Broken("ambiguous".to_owned())));
     assert!(pool.idle().is_empty());
