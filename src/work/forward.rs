@@ -59,8 +59,8 @@ pub enum Attempted {
 /// What is kept of the app's answer, in memory of its own.
 ///
 /// # Why
-/// What came over a connection lies in the buffer that the connection reads into. It serves the next event while this
-/// one is settled, and what still pointed there would make it take another buffer for each answer.
+/// What came over a connection lies in 8 KiB that it was read into, and whatever points there keeps them all. An event is
+/// settled long after its answer was read, and as many as are settled at one time would each keep theirs.
 #[derive(Debug)]
 pub struct AppAnswer {
     /// The status as the app sent it.

@@ -271,7 +271,10 @@ impl Gate {
     }
 
     /// Waits until it is synced to disk, at most as long as storing may take. After that it may still be.
-    async fn synced<T: Send + 'static>(&self, pending: Pending<T>) -> Result<T, StoreError> {
+    pub(super) async fn synced<T: Send + 'static>(
+        &self,
+        pending: Pending<T>,
+    ) -> Result<T, StoreError> {
         let answered = self
             .timers
             .within(self.limits.store_time, pending.answered());

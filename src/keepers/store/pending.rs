@@ -1,7 +1,5 @@
 //! What the store was asked to do and has not answered yet.
 
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 
 use super::StoreError;
@@ -23,18 +21,7 @@ impl<T: Send + 'static> Pending<T> {
         (tell, Self(pending))
     }
 
-    /// Waits until it is synced to disk, at most `limit`.
-    ///
-    /// # Errors
-    /// Why it is not. After `limit` it may still be.
-    pub async fn synced(self, limit: Duration) -> Result<T, StoreError> {
-        match tokio::time::timeout(limit, self.answered()).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable),
-        }
-    }
-
-    /// Waits for the store's answer, however long it takes.
+    /// Waits for the store's answer, however long it takes: that it is synced to disk.
     ///
     /// # Errors
     /// As the store says; `Closed` if it never will.

@@ -178,7 +178,7 @@ impl Replays {
             all.insert(id.0, replay.clone());
             (id, self.put(id, &replay))
         };
-        if let Err(error) = written.synced(self.gate.limits.store_time).await {
+        if let Err(error) = self.gate.synced(written).await {
             // Perhaps it is on disk all the same; nobody was promised that it is not.
             self.all().remove(&id.0);
             self.remove(id);
@@ -222,10 +222,8 @@ impl Replays {
         };
         self.wake.notify_one();
         self.forget_old();
-        written
-            .synced(self.gate.limits.store_time)
-            .await
-            .map_err(NotCancelled::Store)?;
+        let written = self.gate.synced(written).await;
+        written.map_err(NotCancelled::Store)?;
         Ok(replay)
     }
 
@@ -236,7 +234,8 @@ impl Replays {
         self.gate
             .queue
             .change(job, Change::Requeue { due }, Box::new(done));
-        changed.synced(self.gate.limits.store_time)
+        let gate = Arc::clone(&self.gate);
+        async move { gate.synced(changed).await }
     }
 
     /// Has the workers look at what was queued.

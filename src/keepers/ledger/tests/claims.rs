@@ -119,12 +119,12 @@ async fn nobody_can_cancel_a_settle() {
         drop(bench.first(plain(1)).await.settle(bench.clock.now()));
         // … nor who is aborted while waiting for it …
         let settling = bench.first(plain(2)).await.settle(bench.clock.now());
-        let waiter = tokio::spawn(settling.synced(HOUR));
+        let waiter = tokio::spawn(settling.answered());
         waiter.abort();
         let _ = waiter.await;
         // … nor who gives up.
         let settling = bench.first(plain(3)).await.settle(bench.clock.now());
-        let _ = settling.synced(Duration::ZERO).await;
+        let _ = tokio::time::timeout(Duration::ZERO, settling.answered()).await;
         for n in 1..=3 {
             let again = bench.claim(plain(n), patient()).await;
             assert_eq!(label(&again), "duplicate", "{}: {n}", bench.name);

@@ -119,7 +119,7 @@ impl Bench {
     }
 
     async fn settle(&self, claim: Claim) {
-        claim.settle(self.clock.now()).synced(HOUR).await.unwrap();
+        claim.settle(self.clock.now()).answered().await.unwrap();
     }
 
     /// What a claimant without any time to wait is told.

@@ -56,7 +56,7 @@ fn under_many_threads_no_event_is_first_twice_at_a_time_or_after_it_was_settled(
                                 settled[event].store(true, Ordering::SeqCst);
                                 let settling = claim.settle(now);
                                 if fastrand::bool() {
-                                    settling.synced(HOUR).await.unwrap();
+                                    settling.answered().await.unwrap();
                                 }
                             }
                         }
