@@ -3,7 +3,7 @@
 //! Settled keys and pushed jobs go to a log at the front of the file, and with the next transaction into its tables. A
 //! job that is delivered before that never was in a table; keys go to a journal there, and to an index in memory, and
 //! when there are many they become sorted runs on disk with an outline each in memory. So a commit costs the same however
-//! much is remembered, a new event passes without a read, and memory stays at about a byte and a half per key.
+//! much is remembered, a new event passes without a read, and memory stays at about two bytes per key.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
