@@ -12,6 +12,9 @@
 /// A store on a disk that fails.
 #[path = "crash/bench.rs"]
 mod bench;
+/// What settles beside a commit.
+#[path = "crash/beside.rs"]
+mod beside;
 /// One history of jobs, and a power cut before each of its operations.
 #[path = "crash/cuts.rs"]
 mod cuts;
@@ -89,6 +92,25 @@ fn every_job_that_was_acked_survives_every_power_cut() {
     assert!(
         alone || (acked > 0 && changed > 0),
         "the histories were too short to tell"
+    );
+}
+
+#[test]
+fn what_settles_beside_a_commit_survives_every_power_cut() {
+    let runs = number("PASSGATE_CRASH_RUNS").unwrap_or(200);
+    let mut all = 0;
+    for seed in 0..runs {
+        let (beside, lost) = beside::live(seed, &Disk::default());
+        assert_eq!(lost, 0, "seed {seed}");
+        all += beside;
+    }
+    assert!(all > 0, "nothing was settled beside a commit");
+    assert!(
+        (0..20).any(|seed| {
+            let lived = catch_unwind(|| beside::live(seed, &Disk::lying()));
+            matches!(lived, Ok((_, 1..)))
+        }),
+        "a disk that lies goes unnoticed"
     );
 }
 

@@ -38,6 +38,13 @@ impl Bench {
         }
     }
 
+    /// The same disk, opened again.
+    pub fn reopened(self) -> Self {
+        let Self { disk, store, .. } = self;
+        drop(store);
+        Self::on(disk, crate::life::tuning())
+    }
+
     pub fn settle(&self, n: u64) -> Result<(), StoreError> {
         let (tell, told) = channel();
         let done = move |result| tell.send(result).unwrap();

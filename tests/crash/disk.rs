@@ -37,9 +37,17 @@ pub(super) struct State {
     pub(super) lies: bool,
     fault: Option<Fault>,
     fault_met: bool,
-    held: Option<Sender<()>>,
+    pub(super) held: Option<Held>,
     locked_by: Option<u64>,
     handles: u64,
+}
+
+/// Syncs that wait.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) told: Sender<()>,
+    /// Only those of the thread that commits beside the writer.
+    pub(super) only_commits: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -132,7 +140,8 @@ impl Disk {
 
     /// Syncs wait until they are released, and say so.
     pub fn hold_syncs(&self, told: Sender<()>) {
-        self.state().held = Some(told);
+        let only_commits = false;
+        self.state().held = Some(Held { told, only_commits });
     }
 
     pub fn release_syncs(&self) {
@@ -213,10 +222,15 @@ impl StorageBackend for Handle {
 
     fn sync_data(&self) -> Result<(), Error> {
         let mut state = self.disk.operate(Kind::Sync)?;
-        if let Some(held) = &state.held {
-            let _ = held.send(());
+        let commits = std::thread::current().name() == Some("passgate-commit");
+        let is_held = |state: &State| {
+            let held = state.held.as_ref();
+            held.is_some_and(|held| commits || !held.only_commits)
+        };
+        if let Some(held) = state.held.as_ref().filter(|_| is_held(&state)) {
+            let _ = held.told.send(());
         }
-        while state.held.is_some() {
+        while is_held(&state) {
             state = self.disk.platter.breath.wait(state).unwrap();
         }
         if !state.lies {

@@ -8,23 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use redb::Database;
+use redb::{Database, WriteTransaction};
 
 use super::codec::{JournalRow, ShelfRow, encode_format};
-use super::epoch::Epoch;
 use super::jobs::carried::Carried;
 use super::jobs::desk::Books;
 use super::jobs::fresh::Heirloom;
 use super::jobs::ops::{JobChore, JobOp, Outcome, Worked, work};
 use super::jobs::tally::Tally;
 use super::loading::{EPOCH, FORMAT, FORMAT_NUMBER};
+use super::queue::Chore;
 use super::record::{self, Draft, Numbered};
 use super::tables::{JOURNAL, META, SHELVES};
 use super::tuning::Tuning;
 use super::unwritten::Entry;
-use super::vault::{Chore, Op, Vault};
-use super::wal::{REGION_BYTES, Wal};
-use super::{Done, ShelfId, StoreError};
+use super::vault::Vault;
+use super::wal::{REGION_BYTES, Turn, Wal};
+use super::{Done, Keep, ShelfId, StoreError};
 use crate::words::identity::Keys;
 
 /// The file as one opening of it found it.
@@ -47,6 +47,8 @@ pub(super) struct Batch {
     pub(super) chore: Option<Chore>,
     /// The disk has room for what they need when they leave the log.
     pub(super) log_takes_pushes: bool,
+    /// Running time in milliseconds at which the first of `jobs` was queued.
+    pub(super) jobs_wait_since: Option<u64>,
 }
 
 /// The keys of one event and when it was settled.
@@ -54,6 +56,20 @@ pub(super) struct Entries {
     pub(super) shelf: ShelfId,
     pub(super) keys: Keys,
     pub(super) secs: u32,
+}
+
+/// How far a batch is written.
+pub(super) enum Written {
+    /// It is on disk.
+    Done(Worked),
+    /// It is in a transaction, which is to be committed.
+    Begun(Box<WriteTransaction>, Then),
+}
+
+/// What is so once a transaction is on disk.
+pub(super) struct Then {
+    pub(super) turn: Turn,
+    pub(super) worked: Worked,
 }
 
 /// How carefully a commit is written.
@@ -155,32 +171,45 @@ impl Session {
             .saturating_add(FILE_BYTES)
     }
 
-    /// One record of the log or one transaction, synced when this returns `Ok`. After an error it is unknown whether
-    /// it happened.
+    /// Whether a record of the log can carry what is in the batch.
+    pub(super) fn can_log(&self, batch: &Batch, vault: &Vault) -> bool {
+        // What the disk cannot tell now, it is asked again when the batch is written.
+        let carried = || Carried::plan(&batch.jobs, &self.books, vault, &self.database);
+        batch.is_light() && carried().is_ok_and(|carried| carried.is_some())
+    }
+
+    /// Writes a batch as one record of the log, synced when this returns, or into a transaction. After an error it is
+    /// unknown whether it happened.
     pub(super) fn write(
         &mut self,
         rows: &Rows,
         batch: &Batch,
         vault: &Vault,
-    ) -> Result<Worked, redb::Error> {
+    ) -> Result<Written, redb::Error> {
         if batch.is_for_the_log()
             && let Some(carried) = Carried::plan(&batch.jobs, &self.books, vault, &self.database)?
             && let Some(worked) = self.append(&rows.journal, carried)?
         {
-            return Ok(worked);
+            return Ok(Written::Done(worked));
         }
         let heirloom = vault.shelves().fresh.heirloom();
-        let epoch = self.wal.epoch().next()?;
-        let worked = self.transact(rows, batch, &heirloom, &epoch, vault)?;
-        self.wal.begin(epoch);
-        if let Outcome::Closed(closing) = &worked.outcome {
+        let turn = self.wal.turn()?;
+        let (txn, worked) = self.transact(rows, batch, &heirloom, &turn, vault)?;
+        let then = Then { turn, worked };
+        Ok(Written::Begun(Box::new(txn), then))
+    }
+
+    /// A transaction is on disk.
+    pub(super) fn committed(&mut self, then: Then) -> Worked {
+        self.wal.turned(then.turn);
+        if let Outcome::Closed(closing) = &then.worked.outcome {
             self.books.clone_from(&closing.books);
         }
-        Ok(worked)
+        then.worked
     }
 
     /// Adds a record to the log; `None` if it has no room.
-    fn append(
+    pub(super) fn append(
         &mut self,
         rows: &[Numbered],
         carried: Carried<'_>,
@@ -225,16 +254,16 @@ impl Session {
         rows: &Rows,
         batch: &Batch,
         heirloom: &Heirloom,
-        epoch: &Epoch,
+        turn: &Turn,
         vault: &Vault,
-    ) -> Result<Worked, redb::Error> {
+    ) -> Result<(WriteTransaction, Worked), redb::Error> {
         let care = self.care(batch, heirloom, &vault.tuning);
         let mut txn = self.database.begin_write()?;
         txn.set_two_phase_commit(care.two_phase);
         txn.set_quick_repair(care.quick_repair);
         {
             let mut meta = txn.open_table(META)?;
-            meta.insert(EPOCH, epoch.encode().as_slice())?;
+            meta.insert(EPOCH, turn.epoch.encode().as_slice())?;
             // Only now: what this version writes into the log no earlier one may take for its own.
             meta.insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
         }
@@ -265,40 +294,50 @@ impl Session {
             }
             false => Worked::default(),
         };
-        txn.commit()?;
-        Ok(worked)
+        Ok((txn, worked))
     }
 }
 
 // === impl Batch ===
 
 impl Batch {
-    pub(super) fn from_ops(ops: impl Iterator<Item = Op>) -> Self {
-        let mut batch = Self::default();
-        for op in ops {
-            match op {
-                Op::Settle {
-                    shelf,
-                    keys,
-                    secs,
-                    queued: _,
-                    done,
-                } => batch.settles.push((Entries { shelf, keys, secs }, done)),
-                Op::Job { op, queued: _ } => batch.jobs.push(op),
-                Op::Shelf { name, keep, reply } => {
-                    batch.shelves.push((ShelfRow { name, keep }, reply));
-                }
-            }
-        }
-        batch
+    /// Adds a shelf that is to be there.
+    pub(super) fn add_shelf(
+        &mut self,
+        name: String,
+        keep: Keep,
+        reply: SyncSender<Result<ShelfId, StoreError>>,
+    ) {
+        self.shelves.push((ShelfRow { name, keep }, reply));
     }
 
     /// Whether there is nothing but settled keys, and jobs perhaps.
+    fn is_light(&self) -> bool {
+        self.shelves.is_empty() && self.chore.is_none()
+    }
+
+    /// Whether it is for the log, if that can carry what the jobs are.
     fn is_for_the_log(&self) -> bool {
         let mut jobs = self.jobs.iter();
-        self.shelves.is_empty()
-            && self.chore.is_none()
-            && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
+        self.is_light() && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
+    }
+
+    /// Takes out what settles, if there is more than that.
+    pub(super) fn split_settles(&mut self) -> Option<Self> {
+        let settles = std::mem::take(&mut self.settles);
+        if settles.is_empty() || self.is_empty() {
+            self.settles = settles;
+            return None;
+        }
+        Some(Self {
+            settles,
+            ..Self::default()
+        })
+    }
+
+    /// How many settles and operations on jobs it has.
+    pub(super) fn ops(&self) -> usize {
+        self.settles.len() + self.jobs.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

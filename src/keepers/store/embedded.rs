@@ -11,13 +11,15 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use super::commit::Entries;
 use super::medium::{FileMedium, Medium};
 use super::open_error::OpenError;
+use super::queue::{Op, Queue, Settling};
 use super::shelf::Sight;
 use super::tidy::{TICK, Tidier};
 use super::tuning::{OnCommit, Options, Tuning};
 use super::unwritten::Entry;
-use super::vault::{Op, Queue, Vault};
+use super::vault::Vault;
 use super::writer::{Writer, answer};
 use super::{Done, Found, Health, Keep, Probe, ShelfId, Statistics, Store, StoreError};
 use crate::words::identity::{Key, Keys};
@@ -170,19 +172,17 @@ impl Store for Embedded {
             let mut queue = self.vault.queue();
             if queue.closing {
                 StoreError::Closed
-            } else if queue.ops.len() >= self.vault.tuning.queue_ops_max {
+            } else if queue.waiting() >= self.vault.tuning.queue_ops_max {
                 StoreError::Full
             } else {
                 let queued = self.vault.running_ms();
                 self.vault.begins_to_wait(queued);
-                queue.ops.push_back(Op::Settle {
-                    shelf,
-                    keys,
-                    secs,
+                queue.settles.push_back(Settling {
+                    entries: Entries { shelf, keys, secs },
                     queued,
                     done,
                 });
-                let is_awaited = std::mem::take(&mut queue.is_awaited);
+                let is_awaited = queue.awaited.take_for_settles();
                 drop(queue);
                 // Waking costs a system call, and a writer at work looks by itself.
                 if is_awaited {

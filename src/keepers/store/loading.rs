@@ -66,7 +66,7 @@ pub(super) fn open(
         Contents::KeysOnly => make_tables(&database, false)?,
         Contents::All => {}
     }
-    let mut wal = Wal::open(file, front, epoch(&database)?)?;
+    let mut wal = Wal::open(file, front, epoch(&database, front)?)?;
     let loaded = Loaded {
         is_new: matches!(contents, Contents::Nothing),
         ..load(&database, &mut wal)?
@@ -124,7 +124,7 @@ fn make_tables(database: &Database, all: bool) -> Result<(), redb::Error> {
 }
 
 /// The epoch of the log whose records are in no table yet.
-fn epoch(database: &Database) -> Result<Epoch, OpenError> {
+fn epoch(database: &Database, front: u64) -> Result<Epoch, OpenError> {
     let txn = database.begin_read().map_err(redb::Error::from)?;
     let meta = txn.open_table(META).map_err(redb::Error::from)?;
     match meta.get(EPOCH).map_err(redb::Error::from)? {
@@ -132,6 +132,7 @@ fn epoch(database: &Database) -> Result<Epoch, OpenError> {
         None => Ok(Epoch::default()),
         // Without it all that is in the log alone would be forgotten, and nothing said.
         Some(row) => Epoch::decode(row.value())
+            .filter(|epoch| wal::is_within(epoch, front))
             .ok_or_else(|| OpenError::Unusable("the row of the log's epoch is damaged".to_owned())),
     }
 }
@@ -229,6 +230,6 @@ impl Loaded {
 pub(super) const FORMAT: &str = "format";
 /// The row with the epoch of the log whose records are in no table yet.
 pub(super) const EPOCH: &str = "log";
-/// With 2 the log tells of jobs too. A file of 1 is read as it is, and becomes one of 2 with the transaction that comes
-/// before the first record of this version.
-pub(super) const FORMAT_NUMBER: u32 = 2;
+/// With 2 the log tells of jobs too, with 3 the epoch's row of a place in it. Files of 1 and 2 are read as they are, and
+/// become ones of 3 with the transaction that comes before the first record of this version.
+pub(super) const FORMAT_NUMBER: u32 = 3;

@@ -25,6 +25,7 @@ pub mod pending;
 pub mod tuning;
 
 mod allocated;
+mod beside;
 mod clock_guard;
 mod codec;
 mod commit;
@@ -38,6 +39,7 @@ mod merge;
 mod merging;
 mod outline;
 mod plan;
+mod queue;
 mod reading;
 mod record;
 mod recovery;

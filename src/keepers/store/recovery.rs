@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use redb::Database;
 
-use super::commit::{Batch, Session};
+use super::commit::{Batch, Session, Written};
 use super::loading::{Loaded, open};
+use super::queue::Awaited;
 use super::wal::Wal;
 use super::writer::Writer;
 use crate::words::time::Timestamp;
@@ -73,17 +74,15 @@ impl Writer {
         loop {
             let mut queue = vault.queue();
             let left = until.saturating_duration_since(Instant::now());
-            if queue.ops.is_empty() && queue.chore.is_none() && !queue.closing && !left.is_zero() {
-                queue.is_awaited = true;
+            if queue.is_empty() && !queue.closing && !left.is_zero() {
+                queue.awaited = Awaited::Anything;
                 (queue, _) = vault
                     .work
                     .wait_timeout(queue, left)
                     .unwrap_or_else(PoisonError::into_inner);
             }
             queue.fault = None;
-            queue.bytes = 0;
-            let mut batch = Batch::from_ops(queue.ops.drain(..));
-            batch.chore = queue.chore.take();
+            let batch = queue.take_all();
             let closing = queue.closing;
             drop(queue);
             self.refuse(batch);
@@ -107,7 +106,15 @@ impl Writer {
             };
             let rows = session.rows(&batch, &self.vault);
             let vault = &self.vault;
-            let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, vault)));
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                Ok::<_, redb::Error>(match session.write(&rows, &batch, vault)? {
+                    Written::Done(worked) => worked,
+                    Written::Begun(txn, then) => {
+                        txn.commit()?;
+                        session.committed(then)
+                    }
+                })
+            }));
             match written {
                 Ok(Ok(worked)) => self.publish(batch, rows, worked, lost),
                 Ok(Err(error)) => {

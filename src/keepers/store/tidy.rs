@@ -16,10 +16,11 @@ use super::jobs::ops::JobChore;
 use super::jobs::sweep::Renewal;
 use super::merge::{Builder, Merge};
 use super::outline::Outline;
+use super::queue::Chore;
 use super::shelf::{Run, Shelf};
 use super::tables::{Change, chunk_places, read_slice};
 use super::unwritten::Entry;
-use super::vault::{Chore, Vault};
+use super::vault::Vault;
 use crate::words::identity::Key;
 
 /// The housekeeper of one store.

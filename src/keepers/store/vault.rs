@@ -4,9 +4,8 @@
 //! A panic elsewhere must not freeze them, so a poisoned lock is taken as it is: every change made under one
 //! is a single step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
@@ -16,14 +15,11 @@ use redb::Database;
 
 use super::clock_guard::ClockGuard;
 use super::jobs::fresh::Fresh;
-use super::jobs::ops::{JobChore, JobOp};
-use super::jobs::tally::Room;
+use super::queue::Queue;
 use super::shelf::Shelf;
-use super::tables::Change;
 use super::tuning::Tuning;
-use super::unwritten::{Entry, Unwritten};
-use super::{Done, Health, Keep, ShelfId, StoreError};
-use crate::words::identity::Keys;
+use super::unwritten::Unwritten;
+use super::{Health, Keep, ShelfId};
 use crate::words::time::Clock;
 
 /// Everything the threads of one store share.
@@ -63,60 +59,6 @@ pub(super) struct Shelves {
     pub(super) next_run: u64,
     /// Runs whose chunks are on disk without counting.
     pub(super) orphans: Vec<u64>,
-}
-
-/// What waits for the writer.
-#[derive(Default)]
-pub(super) struct Queue {
-    pub(super) ops: VecDeque<Op>,
-    /// What the jobs among `ops` weigh.
-    pub(super) bytes: usize,
-    /// The room that each shelf has for jobs.
-    pub(super) rooms: BTreeMap<ShelfId, Room>,
-    pub(super) chore: Option<Chore>,
-    /// The writer sleeps until something waits; otherwise nobody need be woken.
-    pub(super) is_awaited: bool,
-    /// A reader met a fault in this epoch, so the file must be opened anew.
-    pub(super) fault: Option<(u64, String)>,
-    /// The writer ends once nothing waits.
-    pub(super) closing: bool,
-    /// The writer has ended: nobody answers any more.
-    pub(super) ended: bool,
-    pub(super) tidy_closing: bool,
-    pub(super) tidy_wanted: bool,
-}
-
-/// What is written with the next commit.
-pub(super) enum Op {
-    Settle {
-        shelf: ShelfId,
-        keys: Keys,
-        secs: u32,
-        /// Running time in milliseconds.
-        queued: u64,
-        done: Done,
-    },
-    Job {
-        op: JobOp,
-        /// Running time in milliseconds.
-        queued: u64,
-    },
-    Shelf {
-        name: String,
-        keep: Keep,
-        reply: SyncSender<Result<ShelfId, StoreError>>,
-    },
-}
-
-/// Changes of housekeeping that ride along with a commit.
-pub(super) struct Chore {
-    pub(super) epoch: u64,
-    pub(super) changes: Vec<Change>,
-    pub(super) jobs: Vec<JobChore>,
-    /// Keys to be journalled again.
-    pub(super) keys: Vec<Entry>,
-    /// Told whether the changes are on disk.
-    pub(super) reply: SyncSender<bool>,
 }
 
 impl Vault {
@@ -213,18 +155,6 @@ impl Vault {
 
     pub(super) fn count_damaged(&self, rows: u64) {
         self.damaged_rows.fetch_add(rows, Ordering::Relaxed);
-    }
-}
-
-// === impl Op ===
-
-impl Op {
-    /// Bytes of jobs that it carries.
-    pub(super) fn weight(&self) -> usize {
-        match self {
-            Self::Job { op, .. } => op.weight(),
-            Self::Settle { .. } | Self::Shelf { .. } => 0,
-        }
     }
 }
 

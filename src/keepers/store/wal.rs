@@ -2,7 +2,8 @@
 //!
 //! It has the first part of the store's file, redb has what follows. A batch of settles, pushes and ends is one record
 //! here, written over space that is the file's already and synced; the next transaction, whatever it is for, takes over
-//! into the tables what still counts, and begins a new *epoch*, which makes all records of the old one void. So there is
+//! into the tables what still counts, and says so: it names the place behind which records count, so that more of them
+//! can be added while it is committed, or begins a new *epoch*, which makes all records of the old one void. So there is
 //! one file, of which every part is as old as the other, and the tables stay the record of everything.
 //!
 //! # Why
@@ -28,9 +29,23 @@ use super::record::{self, Numbered, Record};
 /// full. It is a bound of memory too, and of how long the transaction takes that empties it.
 pub(super) const REGION_BYTES: u64 = 2 << 20;
 
+/// What a transaction makes of the log, of which it takes over all that counts.
+pub(super) struct Turn {
+    /// The epoch as it is then.
+    pub(super) epoch: Epoch,
+    /// How many rows it takes over.
+    rows: usize,
+    /// Records may be added while it is committed: they come behind what it takes over, in the same epoch.
+    pub(super) goes_on: bool,
+}
+
 /// Records begin at a page of their own: what is synced is never written again before it is void, so that no torn
 /// write can reach it.
 const PAGE_BYTES: u64 = 4096;
+
+/// An epoch goes on while a transaction takes its records over, until this part of the log has been written. A small
+/// part: what comes behind it has the room for many events.
+const GOES_ON_PART: u64 = 4;
 
 /// How a store's file begins, and what of it is the log's: the last is how a new one is made.
 const LAYOUTS: [(&[u8; 16], u64); 2] = [
@@ -137,7 +152,8 @@ impl Wal {
             damaged: 0,
             is_closed: true,
         };
-        let mut at = PAGE_BYTES;
+        let mut at = wal.epoch.begin().max(PAGE_BYTES);
+        wal.end = at;
         while at < region {
             let decoded = usize::try_from(at)
                 .ok()
@@ -225,14 +241,46 @@ impl Wal {
         Ok(())
     }
 
-    /// A transaction has taken over what counts, and `epoch` follows.
-    pub(super) fn begin(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
-        self.end = PAGE_BYTES;
-        self.rows.clear();
-        self.has_jobs = false;
-        self.is_closed = false;
+    /// How many bytes a record may have.
+    pub(super) fn room(&self) -> usize {
+        match self.is_closed {
+            true => 0,
+            false => usize::try_from(self.region - self.end).unwrap_or(0),
+        }
     }
+
+    /// What a transaction makes of it that begins now: what is left of it goes on, or, where too little is left, a new
+    /// epoch begins.
+    ///
+    /// # Errors
+    /// Where the system has no random numbers to give.
+    pub(super) fn turn(&self) -> io::Result<Turn> {
+        let goes_on = !self.is_closed && self.end <= self.region / GOES_ON_PART;
+        Ok(Turn {
+            epoch: match goes_on {
+                true => self.epoch.behind(self.end),
+                false => self.epoch.next()?,
+            },
+            rows: self.rows.len(),
+            goes_on,
+        })
+    }
+
+    /// The transaction is on disk.
+    pub(super) fn turned(&mut self, turn: Turn) {
+        self.epoch = turn.epoch;
+        self.rows.drain(..turn.rows.min(self.rows.len()));
+        self.has_jobs = false;
+        if !turn.goes_on {
+            self.end = PAGE_BYTES;
+            self.is_closed = false;
+        }
+    }
+}
+
+/// Whether an epoch may begin where it says, in a log that ends at `region`.
+pub(super) fn is_within(epoch: &Epoch, region: u64) -> bool {
+    epoch.begin() <= region && epoch.begin().is_multiple_of(PAGE_BYTES)
 }
 
 fn padded(len: usize) -> u64 {

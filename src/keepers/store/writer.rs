@@ -14,16 +14,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::commit::{Batch, Rows, Session};
+use super::beside::Committer;
+use super::commit::{Batch, Rows, Session, Written};
 use super::jobs::ops::{Outcome, Worked};
 use super::journal::Row;
 use super::loading::open;
 use super::medium::Medium;
 use super::open_error::OpenError;
+use super::queue::{Awaited, Queue};
 use super::shelf::Shelf;
 use super::space::Space;
 use super::tuning::{Commit, OnCommit};
-use super::vault::{Op, Queue, Vault};
+use super::vault::Vault;
 use super::{Done, ShelfId, StoreError};
 
 /// The writing thread's own state.
@@ -33,6 +35,12 @@ pub(super) struct Writer {
     on_commit: Option<OnCommit>,
     pub(super) session: Option<Session>,
     pub(super) space: Space,
+    pub(super) committer: Committer,
+    /// Running time in milliseconds since which something has waited that was taken out of the queue, and for which other
+    /// commits are not the end.
+    pub(super) in_hand: Option<u64>,
+    /// Why the file is to be opened anew once the commit that is under way has ended.
+    pub(super) broken: Option<String>,
     /// The last batch was large enough for the next one to be worth waiting for.
     pub(super) is_loaded: bool,
     /// The first opening made the store.
@@ -52,11 +60,15 @@ impl Writer {
         }));
         let (database, wal, loaded) = opened
             .unwrap_or_else(|_panic| Err(OpenError::Unusable("the file is damaged".to_owned())))?;
+        let committer = Committer::start(Arc::clone(&vault));
         let mut writer = Self {
             vault,
             medium,
             on_commit,
             session: None,
+            committer: committer.map_err(|error| OpenError::Unusable(error.to_string()))?,
+            in_hand: None,
+            broken: None,
             space: Space::default(),
             is_loaded: false,
             is_new: loaded.is_new,
@@ -95,20 +107,18 @@ impl Writer {
                 self.fall(&reason);
                 return Some(Batch::default());
             }
-            if !queue.ops.is_empty() || queue.chore.is_some() {
+            if !queue.is_empty() {
                 if std::mem::take(&mut self.is_loaded) {
                     queue = gathered(&vault, queue);
                 }
-                let bound = queue.next_commit(&vault.tuning);
-                let mut batch = Batch::from_ops(queue.ops.drain(..bound));
-                batch.chore = queue.chore.take();
-                self.is_loaded = bound >= LOADED_OPS;
+                let batch = queue.next_batch(&vault.tuning);
+                self.is_loaded = batch.ops() >= LOADED_OPS;
                 return Some(batch);
             }
             if queue.closing {
                 return None;
             }
-            queue.is_awaited = true;
+            queue.awaited = Awaited::Anything;
             queue = vault
                 .work
                 .wait(queue)
@@ -117,7 +127,32 @@ impl Writer {
     }
 
     /// Writes a batch and answers everybody in it, whatever comes of it.
+    ///
+    /// # Why
+    /// A transaction takes several times as long as a record of the log. What is settled has nothing to do with what
+    /// needs one, and its senders wait: it goes ahead in a record of its own.
     fn commit(&mut self, mut batch: Batch) {
+        if let Some(settles) = self.ahead_of(&mut batch) {
+            self.in_hand = batch.jobs_wait_since;
+            self.commit_together(settles);
+            self.in_hand = None;
+        }
+        self.commit_together(batch);
+    }
+
+    /// Takes out of a batch what need not wait for the rest of it.
+    fn ahead_of(&self, batch: &mut Batch) -> Option<Batch> {
+        let settles = batch.split_settles()?;
+        let session = self.session.as_ref();
+        if session.is_some_and(|session| !session.can_log(batch, &self.vault)) {
+            return Some(settles);
+        }
+        batch.settles = settles.settles;
+        None
+    }
+
+    /// Writes a batch in one piece.
+    fn commit_together(&mut self, mut batch: Batch) {
         let lost = self.take_unwritten(&mut batch);
         let Some(session) = &mut self.session else {
             self.refuse(batch);
@@ -134,29 +169,52 @@ impl Writer {
             return;
         }
         let rows = session.rows(&batch, &self.vault);
-        let vault = &self.vault;
         let began = Instant::now();
-        let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, vault)));
+        let written = self.write(&rows, &batch);
+        let broken = self.broken.take();
         match written {
-            Ok(Ok(worked)) => {
+            Ok(worked) => {
                 let commit = Commit {
                     took: began.elapsed(),
                     settles: batch.settles.len(),
                     jobs: batch.jobs.len(),
                 };
                 self.publish(batch, rows, worked, lost);
-                if let Some(on_commit) = &self.on_commit {
-                    let _ = catch_unwind(AssertUnwindSafe(|| on_commit(commit)));
+                self.tell(commit);
+                if let Some(reason) = broken {
+                    self.fall(&reason);
                 }
             }
-            Ok(Err(error)) => {
-                self.fall(&error.to_string());
+            Err(reason) => {
+                self.fall(&reason);
                 self.refuse(batch);
             }
-            Err(_panic) => {
-                self.fall("the writer panicked");
-                self.refuse(batch);
-            }
+        }
+    }
+
+    /// Writes a batch, synced when this returns `Ok`. After an error it is unknown whether it happened.
+    fn write(&mut self, rows: &Rows, batch: &Batch) -> Result<Worked, String> {
+        let Some(session) = &mut self.session else {
+            return Err("the file is closed".to_owned());
+        };
+        let vault = &self.vault;
+        let written = catch_unwind(AssertUnwindSafe(|| session.write(rows, batch, vault)));
+        let written = written.map_err(|_panic| "the writer panicked".to_owned())?;
+        let (txn, then) = match written.map_err(|error| error.to_string())? {
+            Written::Done(worked) => return Ok(worked),
+            Written::Begun(txn, then) => (txn, then),
+        };
+        self.end_transaction(txn, then.turn.goes_on, batch.jobs_wait_since)?;
+        match &mut self.session {
+            Some(session) => Ok(session.committed(then)),
+            None => Err("the file is closed".to_owned()),
+        }
+    }
+
+    /// Tells whoever asked of a commit.
+    pub(super) fn tell(&self, commit: Commit) {
+        if let Some(on_commit) = &self.on_commit {
+            let _ = catch_unwind(AssertUnwindSafe(|| on_commit(commit)));
         }
     }
 
@@ -243,11 +301,8 @@ impl Writer {
 
     fn note_waiting(&self) {
         let queue = self.vault.queue();
-        let oldest = queue.ops.iter().find_map(|op| match op {
-            Op::Settle { queued, .. } | Op::Job { queued, .. } => Some(*queued),
-            Op::Shelf { .. } => None,
-        });
-        self.vault.waits_since(oldest);
+        self.vault
+            .waits_since(self.in_hand.or_else(|| queue.waits_since()));
     }
 
     /// The last words: whoever still waits is refused, and the file is closed.
@@ -255,10 +310,7 @@ impl Writer {
         let batch = {
             let mut queue = self.vault.queue();
             queue.ended = true;
-            queue.bytes = 0;
-            let mut batch = Batch::from_ops(queue.ops.drain(..));
-            batch.chore = queue.chore.take();
-            batch
+            queue.take_all()
         };
         self.refuse(batch);
         self.drop_handle("closed");
@@ -273,7 +325,7 @@ impl Writer {
 fn gathered<'a>(vault: &'a Vault, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
     let tuning = &vault.tuning;
     match &tuning.workers {
-        Some(workers) if queue.ops.len() < tuning.commit_ops_max && !queue.closing => {
+        Some(workers) if queue.waiting() < tuning.commit_ops_max && !queue.closing => {
             drop(queue);
             workers.wait_for_rest(tuning.gather);
             vault.queue()

@@ -14,7 +14,8 @@ use super::{
     ReplayId, Selection, ShelfCounts, StoredJob, Terms, reading,
 };
 use crate::keepers::store::embedded::Embedded;
-use crate::keepers::store::vault::{Op, Shelves, Vault};
+use crate::keepers::store::queue::Op;
+use crate::keepers::store::vault::{Shelves, Vault};
 use crate::keepers::store::{ShelfId, StoreError};
 use crate::words::identity::Key;
 use crate::words::time::Timestamp;
@@ -225,7 +226,7 @@ impl Vault {
             .is_none_or(|job| self.shelves().by_id.contains_key(&job.shelf));
         let refused = {
             let mut queue = self.queue();
-            let full = queue.ops.len() >= self.tuning.queue_ops_max
+            let full = queue.waiting() >= self.tuning.queue_ops_max
                 || queue.bytes.saturating_add(op.weight()) > self.tuning.queue_bytes_max;
             if queue.closing {
                 StoreError::Closed
@@ -240,7 +241,7 @@ impl Vault {
                 self.begins_to_wait(queued);
                 queue.bytes += op.weight();
                 queue.ops.push_back(Op::Job { op, queued });
-                let is_awaited = std::mem::take(&mut queue.is_awaited);
+                let is_awaited = queue.awaited.take_for_anything();
                 drop(queue);
                 // Waking costs a system call, and a writer at work looks by itself.
                 if is_awaited {

@@ -3,8 +3,8 @@
 use super::ops::JobOp;
 use super::{JobInfo, JobState, NewJob, Terms, Volume};
 use crate::keepers::store::ShelfId;
+use crate::keepers::store::queue::Queue;
 use crate::keepers::store::tuning::Tuning;
-use crate::keepers::store::vault::Queue;
 use crate::words::time::Timestamp;
 
 /// What a shelf holds on disk. It is written with every commit that changes it, so that opening counts

@@ -349,9 +349,9 @@ fn a_newer_format_is_refused() {
     drop(place.open().unwrap());
     edit(&place.path, |txn| {
         let mut meta = txn.open_table(META).unwrap();
-        meta.insert("format", [1u8, 3, 0, 0, 0].as_slice()).unwrap();
+        meta.insert("format", [1u8, 4, 0, 0, 0].as_slice()).unwrap();
     });
-    assert_eq!(place.open().err(), Some(OpenError::Newer { format: 3 }));
+    assert_eq!(place.open().err(), Some(OpenError::Newer { format: 4 }));
 }
 
 #[test]

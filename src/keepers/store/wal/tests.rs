@@ -45,11 +45,20 @@ fn file() -> Arc<InMemoryBackend> {
     file
 }
 
+/// A transaction has taken over all there is, and a new epoch begins.
+fn begin(wal: &mut Wal) {
+    wal.turned(Turn {
+        epoch: wal.epoch().next().unwrap(),
+        rows: wal.rows().len(),
+        goes_on: false,
+    });
+}
+
 /// A log that takes records, of a file with none.
 fn begun(file: &Arc<InMemoryBackend>) -> Wal {
     let mut wal = Wal::open(file.clone(), REGION_BYTES, Epoch::default()).unwrap();
     assert!(!has_room(&wal, &[]), "a transaction comes first");
-    wal.begin(wal.epoch().next().unwrap());
+    begin(&mut wal);
     wal
 }
 
@@ -77,10 +86,64 @@ fn a_new_epoch_voids_the_records_of_the_old_one() {
     for n in 0..5 {
         add(&mut wal, &[row(n, 2)]).unwrap();
     }
-    wal.begin(wal.epoch().next().unwrap());
+    begin(&mut wal);
     add(&mut wal, &[row(7, 1)]).unwrap();
     let read = opened(&file, wal.epoch());
     assert_eq!(read.rows(), [row(7, 1)], "what lies behind it is of before");
+}
+
+#[test]
+fn what_is_added_beside_a_transaction_counts_whether_or_not_that_happens() {
+    let file = file();
+    let mut wal = begun(&file);
+    add(&mut wal, &[row(1, 2), row(2, 0)]).unwrap();
+    add(&mut wal, &[row(3, 1)]).unwrap();
+    let before = wal.epoch().clone();
+    let turn = wal.turn().unwrap();
+    assert!(turn.goes_on);
+    let after = turn.epoch.clone();
+    add(&mut wal, &[row(9, 4)]).unwrap();
+    wal.turned(turn);
+    assert_eq!(wal.rows(), [row(9, 4)]);
+    add(&mut wal, &[row(10, 1)]).unwrap();
+    assert!(wal.epoch() == &after);
+    let left = [row(9, 4), row(10, 1)];
+    assert_eq!(opened(&file, &after).rows(), left);
+    let all = [row(1, 2), row(2, 0), row(3, 1), row(9, 4), row(10, 1)];
+    let all_again = opened(&file, &before);
+    assert_eq!((all_again.rows(), all_again.damaged()), (&all[..], 0));
+    // A torn record beside a transaction is the first one behind it.
+    let torn = after.begin() as usize;
+    file.write(torn as u64 + 100, &[0xff; 40]).unwrap();
+    let rest = opened(&file, &after);
+    assert_eq!((rest.rows(), rest.damaged()), (&left[1..], 1));
+}
+
+#[test]
+fn a_new_epoch_begins_when_a_part_of_the_log_is_written() {
+    let file = file();
+    let mut wal = begun(&file);
+    let first = wal.epoch().clone();
+    let mut turns = 0;
+    for number in 1.. {
+        add(&mut wal, &[row(number, 1)]).unwrap();
+        let turn = wal.turn().unwrap();
+        let goes_on = turn.goes_on;
+        assert!(wal.room() as u64 >= REGION_BYTES / 2);
+        wal.turned(turn);
+        assert!(wal.rows().is_empty() && wal.epoch() != &first);
+        assert!(is_within(wal.epoch(), REGION_BYTES));
+        if !goes_on {
+            break;
+        }
+        turns += 1;
+    }
+    assert_eq!(turns, REGION_BYTES / PAGE_BYTES / GOES_ON_PART - 1);
+    assert_eq!(wal.epoch().number(), first.number() + 1);
+    assert_eq!(wal.room() as u64, REGION_BYTES - PAGE_BYTES);
+    for at in [1, PAGE_BYTES - 1, REGION_BYTES + PAGE_BYTES, u64::MAX] {
+        assert!(!is_within(&first.behind(at), REGION_BYTES), "{at}");
+    }
 }
 
 /// The epoch before wrote farther than the new one has come: what is behind a torn record is void, and no damage.
@@ -91,7 +154,7 @@ fn a_torn_record_before_void_ones_is_no_damage() {
     for n in 0..5 {
         add(&mut wal, &[row(n, 2)]).unwrap();
     }
-    wal.begin(wal.epoch().next().unwrap());
+    begin(&mut wal);
     add(&mut wal, &[row(5, 1)]).unwrap();
     add(&mut wal, &[row(6, 1)]).unwrap();
     file.write(2 * PAGE_BYTES, &[0; 3]).unwrap();
@@ -217,7 +280,7 @@ fn it_is_full_at_the_end_of_its_part() {
     assert_eq!(added, REGION_BYTES / PAGE_BYTES - 1);
     assert_eq!(file.len().unwrap(), REGION_BYTES);
     assert_eq!(opened(&file, wal.epoch()).rows().len() as u64, added);
-    wal.begin(wal.epoch().next().unwrap());
+    begin(&mut wal);
     assert!(has_room(&wal, &[row(0, 2)]));
 }
 

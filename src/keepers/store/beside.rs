@@ -1,0 +1,179 @@
+//! Settling beside a transaction that is being committed.
+//!
+//! # Why
+//! A transaction is synced up to twice, and takes several times as long as a record of the log. What settles needs none,
+//! and its senders wait: so another thread commits, and records go on meanwhile, behind those that the transaction takes
+//! over.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use redb::WriteTransaction;
+
+use super::commit::Batch;
+use super::jobs::carried::Carried;
+use super::queue::Awaited;
+use super::tuning::Commit;
+use super::vault::Vault;
+use super::writer::Writer;
+
+/// How a commit ended, or why nobody knows whether it happened.
+pub(super) type Ended = Result<(), String>;
+
+/// The thread that commits. What it is given it ends before it ends itself.
+pub(super) struct Committer {
+    begun: Option<SyncSender<Box<WriteTransaction>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a writer waits for that has given a transaction away.
+enum Next {
+    Settles(Batch),
+    Committed(Ended),
+}
+
+// === impl Committer ===
+
+impl Committer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where the system has none to give.
+    pub(super) fn start(vault: Arc<Vault>) -> io::Result<Self> {
+        let (begun, to_commit) = sync_channel(1);
+        let body = move || {
+            for txn in to_commit {
+                let ended = commit(txn);
+                vault.queue().committed = Some(ended);
+                vault.work.notify_one();
+            }
+        };
+        let thread = Builder::new()
+            .name("passgate-commit".to_owned())
+            .spawn(body)?;
+        Ok(Self {
+            begun: Some(begun),
+            thread: Some(thread),
+        })
+    }
+
+    /// Has a transaction committed, and its end told to the queue. Gives it back if nobody does that.
+    fn begin(&self, txn: Box<WriteTransaction>) -> Result<(), Box<WriteTransaction>> {
+        match &self.begun {
+            Some(begun) => begun.send(txn).map_err(|unsent| unsent.0),
+            None => Err(txn),
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.begun = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Commits a transaction whose jobs have waited since then, and, where the log goes on, writes what settles meanwhile.
+    pub(super) fn end_transaction(
+        &mut self,
+        txn: Box<WriteTransaction>,
+        goes_on: bool,
+        since: Option<u64>,
+    ) -> Ended {
+        if !goes_on {
+            return commit(txn);
+        }
+        if let Err(txn) = self.committer.begin(txn) {
+            return commit(txn);
+        }
+        let outer = std::mem::replace(&mut self.in_hand, since);
+        let ended = loop {
+            match self.next_beside() {
+                Next::Committed(ended) => break ended,
+                // Whatever breaks, the commit is waited for: its end is told once.
+                Next::Settles(settles) => {
+                    let settled = catch_unwind(AssertUnwindSafe(|| self.settle_beside(settles)));
+                    if settled.is_err() {
+                        self.broken = Some("the writer panicked".to_owned());
+                    }
+                }
+            }
+        };
+        self.in_hand = outer;
+        ended
+    }
+
+    /// Waits for the end of the commit, or for what settles, if there is room for it.
+    fn next_beside(&self) -> Next {
+        let most = match (&self.session, &self.broken) {
+            (Some(session), None) => session.wal.room() / SETTLE_BYTES_MAX,
+            (_, Some(_)) | (None, _) => 0,
+        };
+        let most = most.min(self.vault.tuning.commit_ops_max);
+        let mut queue = self.vault.queue();
+        loop {
+            if let Some(ended) = queue.committed.take() {
+                return Next::Committed(ended);
+            }
+            if most > 0 && !queue.settles.is_empty() {
+                return Next::Settles(queue.next_settles(most));
+            }
+            queue.awaited = match most {
+                0 => Awaited::Nothing,
+                _ => Awaited::Settles,
+            };
+            let woken = self.vault.work.wait(queue);
+            queue = woken.unwrap_or_else(PoisonError::into_inner);
+            queue.awaited = Awaited::Nothing;
+        }
+    }
+
+    /// Writes a record of what settles. After an error the file is to be opened anew, but not before the commit has ended.
+    fn settle_beside(&mut self, batch: Batch) {
+        let Some(session) = &mut self.session else {
+            return self.refuse(batch);
+        };
+        let rows = session.rows(&batch, &self.vault);
+        let began = Instant::now();
+        let appended = catch_unwind(AssertUnwindSafe(|| {
+            session.append(&rows.journal, Carried::default())
+        }));
+        let reason = match appended {
+            Ok(Ok(Some(worked))) => {
+                let commit = Commit {
+                    took: began.elapsed(),
+                    settles: batch.settles.len(),
+                    jobs: 0,
+                };
+                let lost = self.vault.shelves().unwritten.lost();
+                self.publish(batch, rows, worked, lost);
+                return self.tell(commit);
+            }
+            Ok(Ok(None)) => "the log has less room than it says".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_panic) => "the writer panicked".to_owned(),
+        };
+        self.broken = Some(reason);
+        self.refuse(batch);
+    }
+}
+
+/// Commits a transaction here and now.
+fn commit(txn: Box<WriteTransaction>) -> Ended {
+    match catch_unwind(AssertUnwindSafe(|| txn.commit())) {
+        Ok(committed) => committed.map_err(|error| error.to_string()),
+        Err(_panic) => Err("the writer panicked".to_owned()),
+    }
+}
+
+/// What an event takes of a record at most, with all that a record has besides: two keys in a row of their own.
+const SETTLE_BYTES_MAX: usize = 256;

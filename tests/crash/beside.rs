@@ -1,0 +1,251 @@
+//! What settles while a transaction is being committed, and a power cut or a fault at any moment of that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use passgate::keepers::store::embedded::Embedded;
+use passgate::keepers::store::jobs::{JobId, NewJob, NewState, Queue};
+use passgate::keepers::store::tuning::Tuning;
+use passgate::keepers::store::{Health, Probe, ShelfId, Store, StoreError};
+use passgate::words::time::Clock;
+
+use crate::bench::{BOTH, Bench};
+use crate::disk::{Disk, Fault, Held, How, Kind};
+use crate::life::{KEEP, TestClock, keys, tuning};
+
+impl Disk {
+    /// Syncs of the thread that commits beside the writer wait until they are released, and say so.
+    fn hold_commits(&self, told: Sender<()>) {
+        let only_commits = true;
+        self.state().held = Some(Held { told, only_commits });
+    }
+}
+
+type Pushed = Receiver<Result<JobId, StoreError>>;
+
+/// Something of an event that must be there, or may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Event {
+    Settled,
+    Stored,
+    Perhaps,
+}
+
+/// Events of one of these need a transaction to be stored.
+fn ordered(shelf: ShelfId, clock: &TestClock, n: u64) -> NewJob {
+    NewJob {
+        shelf,
+        keys: keys(n),
+        head: Bytes::from(n.to_string()),
+        body: Bytes::from(vec![n as u8; 300]),
+        order: Some(n % 3),
+        at: clock.now(),
+        state: NewState::Queued { due: clock.now() },
+        attempts: Vec::new(),
+    }
+}
+
+/// Gives the store a transaction, whose commit is held at its first sync; `None` where the writer commits by itself, and
+/// has done so.
+fn begin(store: &Embedded, disk: &Disk, job: NewJob) -> (Pushed, bool) {
+    let (told, reached) = channel();
+    let (tell, pushed) = channel();
+    disk.hold_commits(told.clone());
+    let done = move |result| {
+        tell.send(result).unwrap();
+        let _ = told.send(());
+    };
+    store.push(job, Box::new(done));
+    reached.recv().unwrap();
+    let held = pushed.try_recv();
+    let is_held = held.is_err();
+    let (again, pushed_already) = channel();
+    let Ok(result) = held else {
+        return (pushed, is_held);
+    };
+    again.send(result).unwrap();
+    (pushed_already, is_held)
+}
+
+/// Lives the life that `seed` stands for; gives back how many events were acked beside a commit, and how many were lost.
+pub fn live(seed: u64, disk: &Disk) -> (usize, usize) {
+    let clock: Arc<TestClock> = Arc::default();
+    let mut rng = Rng::with_seed(seed);
+    let mut events: BTreeMap<u64, Event> = BTreeMap::new();
+    let (mut beside, mut next) = (0, 0);
+    let tuning = Tuning {
+        two_phase: seed % 2 == 1,
+        ..tuning()
+    };
+    let open = || {
+        let medium = Arc::new(disk.clone());
+        Embedded::open_on(medium, clock.clone(), tuning.clone(), None).unwrap()
+    };
+    for _ in 0..rng.u8(1..4) {
+        let store = open();
+        let shelf = store.shelf("route", KEEP).unwrap();
+        let settle = |n: u64| {
+            let (tell, told) = channel();
+            let done = move |result| tell.send(result).unwrap();
+            store.settle(shelf, keys(n), clock.now(), Box::new(done));
+            told
+        };
+        for _ in 0..rng.u8(1..12) {
+            let mut number = || {
+                next += 1;
+                next
+            };
+            let job = number();
+            events.insert(job, Event::Perhaps);
+            let (pushed, is_held) = begin(&store, disk, ordered(shelf, &clock, job));
+            if is_held {
+                for _ in 0..rng.u8(0..6) {
+                    let n = number();
+                    events.insert(n, Event::Perhaps);
+                    if settle(n).recv().unwrap().is_ok() {
+                        events.insert(n, Event::Settled);
+                        beside += 1;
+                    }
+                }
+            }
+            match rng.u8(0..6) {
+                0 => disk.cut(),
+                1 => disk.cut_after(rng.u64(0..12)),
+                _ => {}
+            }
+            disk.release_syncs();
+            // These race with the end of the commit.
+            let racing: Vec<_> = (0..rng.u8(0..4)).map(|_| number()).collect();
+            let told: Vec<_> = racing.iter().map(|n| (*n, settle(*n))).collect();
+            for (n, told) in told {
+                let acked = told.recv().unwrap().is_ok();
+                events.insert(
+                    n,
+                    if acked {
+                        Event::Settled
+                    } else {
+                        Event::Perhaps
+                    },
+                );
+            }
+            if pushed.recv().unwrap().is_ok() {
+                events.insert(job, Event::Stored);
+            }
+            if rng.u8(0..4) == 0 {
+                store.tidy();
+            }
+            if disk.is_cut() {
+                break;
+            }
+        }
+        disk.cut();
+        drop(store);
+        disk.restart(&mut rng);
+    }
+    let store = open();
+    let shelf = store.shelf("route", KEEP).unwrap();
+    let is_lost = |(n, event): (&u64, &Event)| {
+        let found = store.look_up(shelf, &keys(*n), clock.now()).unwrap();
+        assert_eq!(found.content, found.id, "event {n} is known by half");
+        let is_stored = store.find(None, keys(*n).content).unwrap().is_some();
+        match event {
+            Event::Settled => found != BOTH,
+            Event::Stored => found != BOTH || !is_stored,
+            Event::Perhaps => false,
+        }
+    };
+    let lost = events.iter().filter(|event| is_lost(*event)).count();
+    assert_eq!(store.statistics().damaged_rows, 0);
+    (beside, lost)
+}
+
+/// A bench on whose disk a transaction is being committed, twice synced and held at the first, and its push.
+fn held(two_phase: bool) -> (Bench, Pushed) {
+    let tuning = Tuning {
+        two_phase,
+        ..tuning()
+    };
+    let bench = Bench::on(Disk::default(), tuning);
+    let ordered = |n| ordered(bench.shelf, &bench.clock, n);
+    // The first transaction begins the log.
+    let (first, _) = begin(&bench.store, &bench.disk, ordered(1));
+    bench.disk.release_syncs();
+    first.recv().unwrap().unwrap();
+    let (pushed, is_held) = begin(&bench.store, &bench.disk, ordered(2));
+    assert!(is_held);
+    bench.settle(3).unwrap();
+    assert_eq!(bench.probe(3), Probe::Known(BOTH));
+    (bench, pushed)
+}
+
+#[test]
+fn a_log_that_fails_beside_a_commit_takes_nothing_with_it() {
+    let (bench, pushed) = held(false);
+    bench.disk.fail(Fault {
+        kind: Kind::Write,
+        after: 0,
+        for_ever: false,
+        how: How::Error,
+    });
+    assert_eq!(bench.settle(4), Err(StoreError::Unavailable));
+    assert_eq!(bench.probe(4), Probe::Known(BOTH), "the app has it");
+    assert_eq!(bench.store.health(), Health::Ready, "until the commit ends");
+    bench.disk.release_syncs();
+    let id = pushed.recv().unwrap().unwrap();
+    bench.until_ready();
+    assert_eq!(bench.store.statistics().faults, 1);
+    assert_eq!(bench.store.statistics().unwritten, 0);
+    let later = Bench::reopened(bench);
+    for n in [1, 2, 3, 4] {
+        let found = later
+            .store
+            .look_up(later.shelf, &keys(n), later.clock.now());
+        assert_eq!(found, Ok(BOTH), "event {n}");
+    }
+    assert_eq!(later.store.find(None, keys(2).content), Ok(Some(id)));
+}
+
+#[test]
+fn a_commit_that_fails_leaves_what_settled_beside_it() {
+    for how in [How::Error, How::Panic] {
+        let (bench, pushed) = held(true);
+        bench.disk.fail(Fault {
+            kind: Kind::Sync,
+            after: 0,
+            for_ever: false,
+            how,
+        });
+        bench.disk.release_syncs();
+        assert_eq!(pushed.recv().unwrap(), Err(StoreError::Unavailable));
+        bench.until_ready();
+        assert_eq!(bench.store.statistics().faults, 1);
+        bench.settle(5).unwrap();
+        let later = Bench::reopened(bench);
+        for n in [1, 3, 5] {
+            let found = later
+                .store
+                .look_up(later.shelf, &keys(n), later.clock.now());
+            assert_eq!(found, Ok(BOTH), "event {n}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_closes_ends_what_it_has_begun() {
+    let (bench, pushed) = held(false);
+    std::thread::scope(|scope| {
+        let closing = scope.spawn(|| bench.store.close());
+        bench.disk.release_syncs();
+        closing.join().unwrap();
+    });
+    assert!(pushed.recv().unwrap().is_ok());
+    let later = Bench::reopened(bench);
+    assert_eq!(later.probe(3), Probe::Known(BOTH));
+    assert!(matches!(
+        later.store.find(None, keys(2).content),
+        Ok(Some(_))
+    ));
+}
