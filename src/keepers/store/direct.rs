@@ -4,26 +4,28 @@
 //! A record is synced at once and read again only after a crash. On its way through the page cache it is copied into
 //! pages, noted as dirty, looked for by the sync, and waited for. Past it an event that has a commit of its own takes a
 //! seventh less of the processor's time, and its sender is answered a little sooner. Durability is the same: what the
-//! device holds back is flushed by the sync that follows.
+//! device holds back is flushed by the sync that follows, or that is part of the write.
 //!
 //! A range of a file should be used in one way only, so the front is read like this as well; redb's part never is.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::StorageBackend;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::fs::{FsWord, OFlags};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+
+use super::wal::LogFile;
 
 /// A file whose front is read and written past the page cache.
-#[derive(Debug)]
 pub(super) struct DirectFront {
-    file: Arc<dyn StorageBackend>,
+    file: Arc<dyn LogFile>,
     direct: File,
+    /// A write of its own can be waited for until it is on disk.
+    syncs_in_step: bool,
     /// The file system cannot do it after all, so everything goes the usual way.
     is_refused: AtomicBool,
     room: Mutex<Room>,
@@ -38,7 +40,7 @@ struct Room(Vec<u8>);
 impl DirectFront {
     /// Reads and writes the front of `file` by a handle of its own; `same` is another one of the same file. Gives back
     /// `file` itself where the file system has no direct I/O.
-    pub(super) fn of(file: Arc<dyn StorageBackend>, same: &File) -> Arc<dyn StorageBackend> {
+    pub(super) fn of(file: Arc<dyn LogFile>, same: &File) -> Arc<dyn LogFile> {
         // By its descriptor, since another file may have its name by now.
         let path = format!("/proc/self/fd/{}", same.as_raw_fd());
         let direct = OpenOptions::new()
@@ -52,12 +54,37 @@ impl DirectFront {
         }
     }
 
-    fn over(file: Arc<dyn StorageBackend>, direct: File) -> Self {
+    fn over(file: Arc<dyn LogFile>, direct: File) -> Self {
+        // To others this may be a write like any other.
+        let kind = rustix::fs::fstatfs(&direct).map(|system| system.f_type);
         Self {
             file,
+            syncs_in_step: kind.is_ok_and(|kind| SYNCING_IN_STEP.contains(&kind)),
             direct,
             is_refused: AtomicBool::new(false),
             room: Mutex::new(Room(vec![0; ROOM_BYTES + BLOCK_BYTES])),
+        }
+    }
+
+    /// Writes blocks and waits for them in one step, where the file system is known to do both. Gives back whether it did.
+    ///
+    /// # Why
+    /// A sync of the whole file waits for the pages of a transaction too that is being committed beside: one of a hundred
+    /// took 0.7 ms instead of 0.5.
+    fn write_in_step(&self, blocks: &[u8], at: u64) -> io::Result<bool> {
+        if !self.syncs_in_step {
+            return Ok(false);
+        }
+        let written = pwritev2(
+            &self.direct,
+            &[IoSlice::new(blocks)],
+            at,
+            ReadWriteFlags::DSYNC,
+        );
+        match written {
+            Ok(written) => Ok(written == blocks.len()),
+            Err(Errno::INTR | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -83,12 +110,8 @@ impl DirectFront {
     }
 }
 
-impl StorageBackend for DirectFront {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+impl LogFile for DirectFront {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let done = self.directly(offset, |room| {
             let mut at = offset;
             for part in out.chunks_mut(ROOM_BYTES) {
@@ -99,40 +122,30 @@ impl StorageBackend for DirectFront {
             }
             Ok(())
         });
-        done.unwrap_or_else(|| self.file.read(offset, out))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    /// By the handle that was written by: to some file systems of users' own each is a file for itself.
-    fn sync_data(&self) -> io::Result<()> {
-        match self.is_refused.load(Ordering::Relaxed) {
-            true => self.file.sync_data(),
-            false => self.direct.sync_data(),
-        }
+        done.unwrap_or_else(|| self.file.read_at(offset, out))
     }
 
     /// What begins at a block is filled up with zeros to the end of its last one: the rest of that block is lost.
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn write_synced(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let done = self.directly(offset, |room| {
             let mut at = offset;
-            for part in data.chunks(ROOM_BYTES) {
+            let parts = data.chunks(ROOM_BYTES);
+            let is_one = parts.len() == 1;
+            for part in parts {
                 let blocks = room.blocks(part.len());
                 let (place, rest) = blocks.split_at_mut(part.len());
                 place.copy_from_slice(part);
                 rest.fill(0);
+                if is_one && self.write_in_step(blocks, at)? {
+                    return Ok(());
+                }
                 self.direct.write_all_at(blocks, at)?;
                 at += part.len() as u64;
             }
-            Ok(())
+            // By the handle that was written by: to some file systems of users' own each is a file for itself.
+            self.direct.sync_data()
         });
-        done.unwrap_or_else(|| self.file.write(offset, data))
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
+        done.unwrap_or_else(|| self.file.write_synced(offset, data))
     }
 }
 
@@ -157,6 +170,8 @@ fn is_refusal(error: &io::Error) -> bool {
 
 /// What offset, length and memory must be multiples of. Devices that want more refuse, and the usual way is taken.
 const BLOCK_BYTES: usize = 4096;
+/// File systems whose synced write (`RWF_DSYNC`) is known to reach the disk: those of ext2 to ext4, and XFS.
+const SYNCING_IN_STEP: [FsWord; 2] = [0xef53, 0x5846_5342];
 /// So much at one time: more than all events of a busy moment.
 const ROOM_BYTES: usize = 32 * BLOCK_BYTES;
 
@@ -164,6 +179,7 @@ const ROOM_BYTES: usize = 32 * BLOCK_BYTES;
 mod tests {
     use std::path::Path;
 
+    use redb::StorageBackend;
     use redb::backends::FileBackend;
 
     use super::*;
@@ -231,7 +247,7 @@ mod tests {
     fn what_begins_at_a_block_goes_past_the_cache_up_to_the_end_of_its_last_block() {
         let folder = tempfile::tempdir().unwrap();
         let (usual, same) = file(folder.path());
-        let front = DirectFront::of(Arc::clone(&usual) as Arc<dyn StorageBackend>, &same);
+        let front = DirectFront::of(Arc::clone(&usual) as Arc<dyn LogFile>, &same);
         let is_direct = has_direct_io(folder.path());
         for (block, len) in [
             (0, 1),
@@ -241,11 +257,10 @@ mod tests {
         ] {
             let data: Vec<u8> = (0..len).map(|at| (at % 251) as u8 | 2).collect();
             let offset = (block * BLOCK_BYTES) as u64;
-            front.write(offset, &data).unwrap();
-            front.sync_data().unwrap();
+            front.write_synced(offset, &data).unwrap();
             let whole = len.next_multiple_of(BLOCK_BYTES);
             let mut read = vec![7; whole + 1];
-            front.read(offset, &mut read).unwrap();
+            front.read_at(offset, &mut read).unwrap();
             assert_eq!(usual.taken().is_empty(), is_direct);
             assert!(read[..len] == data, "{block}");
             let rest = if is_direct { 0 } else { 1 };
@@ -256,8 +271,10 @@ mod tests {
             assert!(cached == read, "both ways lead to the same file");
             usual.taken();
         }
-        front.write(BLOCK_BYTES as u64 + 5, b"between").unwrap();
-        assert_eq!(usual.taken(), [BLOCK_BYTES as u64 + 5]);
+        front
+            .write_synced(BLOCK_BYTES as u64 + 5, b"between")
+            .unwrap();
+        assert_eq!(usual.taken(), [BLOCK_BYTES as u64 + 5, SYNC]);
     }
 
     #[test]
@@ -266,12 +283,11 @@ mod tests {
         let (usual, _) = file(folder.path());
         // It refuses what is no number, with the same word as a file system that cannot do it.
         let refusing = opened("/proc/self/oom_score_adj");
-        let front = DirectFront::over(Arc::clone(&usual) as Arc<dyn StorageBackend>, refusing);
+        let front = DirectFront::over(Arc::clone(&usual) as Arc<dyn LogFile>, refusing);
         for text in [b"no number", b"no digits"] {
-            front.write(0, text).unwrap();
-            front.sync_data().unwrap();
+            front.write_synced(0, text).unwrap();
             let mut read = [0; 9];
-            front.read(0, &mut read).unwrap();
+            front.read_at(0, &mut read).unwrap();
             assert_eq!(read, *text);
             assert_eq!(usual.taken(), [0, SYNC, 0]);
         }
@@ -292,8 +308,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (usual, _) = file(folder.path());
         let full = opened("/dev/full");
-        let front = DirectFront::over(Arc::clone(&usual) as Arc<dyn StorageBackend>, full);
-        let error = front.write(0, b"a record").unwrap_err();
+        let front = DirectFront::over(Arc::clone(&usual) as Arc<dyn LogFile>, full);
+        let error = front.write_synced(0, b"a record").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(usual.taken().is_empty());
     }

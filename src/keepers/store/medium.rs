@@ -23,7 +23,7 @@ use super::allocated::AllocatedFile;
 use super::direct::DirectFront;
 use super::halves::Behind;
 use super::open_error::OpenError;
-use super::wal;
+use super::wal::{self, LogFile};
 
 /// Opens the file, each time with a fresh handle: redb's own are dead after any fault.
 pub trait Medium: Send + Sync + 'static {
@@ -50,7 +50,7 @@ pub trait Medium: Send + Sync + 'static {
 /// An open file: the database, and the whole of the file for the log at its front.
 pub struct Opened {
     pub(super) database: Database,
-    pub(super) file: Arc<dyn StorageBackend>,
+    pub(super) file: Arc<dyn LogFile>,
     /// Bytes of the log's part.
     pub(super) front: u64,
 }

@@ -58,9 +58,18 @@ const MAGIC: &[u8; 16] = LAYOUTS[1].0;
 const CUT: &str = "the file was cut: it has the head of a store, and less than every store has. \
                    It was left as it is";
 
+/// A store's file as its log uses it.
+pub(super) trait LogFile: Send + Sync {
+    /// Reads what is there from an offset on.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes; it is on disk when this returns `Ok`.
+    fn write_synced(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+}
+
 /// The log of an open file.
 pub(super) struct Wal {
-    file: Arc<dyn StorageBackend>,
+    file: Arc<dyn LogFile>,
     /// Where the log's part ends.
     region: u64,
     epoch: Epoch,
@@ -118,10 +127,23 @@ fn is_begun(file: &impl StorageBackend, len: u64) -> io::Result<bool> {
 }
 
 /// Whether anything was ever written into the log's part of a file that has it. What was stays there, void or not.
-pub(super) fn was_used(file: &(impl StorageBackend + ?Sized), region: u64) -> io::Result<bool> {
+pub(super) fn was_used(file: &dyn LogFile, region: u64) -> io::Result<bool> {
     let mut records = vec![0; (region - PAGE_BYTES) as usize];
-    file.read(PAGE_BYTES, &mut records)?;
+    file.read_at(PAGE_BYTES, &mut records)?;
     Ok(records.iter().any(|byte| *byte != 0))
+}
+
+// === impl LogFile ===
+
+impl<B: StorageBackend> LogFile for B {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read(offset, out)
+    }
+
+    fn write_synced(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(offset, data)?;
+        self.sync_data()
+    }
 }
 
 // === impl Wal ===
@@ -133,13 +155,9 @@ impl Wal {
     ///
     /// # Errors
     /// What the disk says; a record that is torn, damaged or void is none.
-    pub(super) fn open(
-        file: Arc<dyn StorageBackend>,
-        region: u64,
-        epoch: Epoch,
-    ) -> io::Result<Self> {
+    pub(super) fn open(file: Arc<dyn LogFile>, region: u64, epoch: Epoch) -> io::Result<Self> {
         let mut bytes = vec![0; region as usize];
-        file.read(0, &mut bytes)?;
+        file.read_at(0, &mut bytes)?;
         let bytes = Bytes::from(bytes);
         let mut wal = Self {
             file,
@@ -232,8 +250,7 @@ impl Wal {
         has_jobs: bool,
     ) -> io::Result<()> {
         self.is_closed = true;
-        self.file.write(self.end, record)?;
-        self.file.sync_data()?;
+        self.file.write_synced(self.end, record)?;
         self.is_closed = false;
         self.end += padded(record.len());
         self.rows.extend_from_slice(rows);
