@@ -6,6 +6,7 @@ pub mod composed;
 pub mod dead;
 pub mod digits;
 pub mod identity;
+pub mod joined;
 pub mod limits;
 pub mod message;
 pub mod outcome;

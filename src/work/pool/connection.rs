@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::work::deadline::Deadline;
+use crate::work::pool::joining::Joining;
 use crate::work::pool::relay::Relay;
 
 /// What there is below HTTP.
@@ -33,7 +34,7 @@ const TURNS_MAX: usize = 16;
 pub(super) struct Connection<S: Read + Write + Unpin = Stream> {
     requests: SendRequest<Full<Bytes>>,
     /// `None` once it has ended: a request that it had not taken up comes back only when it is dropped.
-    protocol: Option<http1::Connection<S, Full<Bytes>>>,
+    protocol: Option<http1::Connection<Joining<S>, Full<Bytes>>>,
     /// Until when it may be used for what it is used for.
     deadline: Deadline,
     relay: Arc<Relay>,
@@ -62,7 +63,7 @@ struct TimedOut;
 impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
     /// HTTP over a stream on which nothing was said yet.
     pub(super) async fn begin(stream: S) -> Result<Self, hyper::Error> {
-        let (requests, protocol) = http1::Builder::new().handshake(stream).await?;
+        let (requests, protocol) = http1::Builder::new().handshake(Joining(stream)).await?;
         let relay = Arc::new(Relay::default());
         Ok(Self {
             requests,

@@ -6,6 +6,7 @@
 //! Here the task of the event drives the connection that it uses.
 
 mod connection;
+mod joining;
 mod relay;
 mod resolver;
 
