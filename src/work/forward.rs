@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
+use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 use tokio::time::Instant;
 
@@ -188,26 +189,32 @@ impl Attempted {
 // === impl AppAnswer ===
 
 impl AppAnswer {
-    async fn read(response: Response<Incoming>, asked_at: Timestamp) -> Result<Box<Self>, String> {
-        let (parts, mut body) = response.into_parts();
+    /// Reads an answer whose head has come.
+    ///
+    /// # Why
+    /// A head is large, so what is kept of it is taken out before anything is waited for.
+    fn read(
+        response: Response<Incoming>,
+        asked_at: Timestamp,
+    ) -> impl Future<Output = Result<Box<Self>, String>> {
+        let (parts, body) = response.into_parts();
+        let head = Self::of_head(parts, asked_at);
+        async move {
+            let mut answer = head?;
+            answer.body = read_body(body).await?;
+            Ok(answer)
+        }
+    }
+
+    /// An answer with this head, and without its body.
+    fn of_head(parts: Parts, asked_at: Timestamp) -> Result<Box<Self>, String> {
         if parts.status.is_informational() {
             return Err("the app switched protocols without being asked".to_owned());
         }
-        if !is_framed_once(&parts.headers) {
+        let mut headers = parts.headers;
+        if !is_framed_once(&headers) {
             return Err("the length of the app's answer is ambiguous".to_owned());
         }
-        let mut read = Chunks::None;
-        while read.len() < ANSWER_BYTES_MAX && !body.is_end_stream() {
-            let Some(frame) = body.frame().await else {
-                break;
-            };
-            // Trailers are nobody's business.
-            if let Ok(mut data) = frame.map_err(|error| reason(&error))?.into_data() {
-                data.truncate(ANSWER_BYTES_MAX - read.len());
-                read = read.and(data, 0);
-            }
-        }
-        let mut headers = parts.headers;
         let content_type = headers.get(CONTENT_TYPE).and_then(own);
         let retry_after = headers.get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| retry::wish(value.to_str().ok()?, asked_at));
@@ -216,10 +223,30 @@ impl AppAnswer {
             status: parts.status,
             content_type,
             retry_after,
-            body: Bytes::copy_from_slice(&read.into_bytes()),
+            body: Bytes::new(),
             room: headers,
         }))
     }
+}
+
+/// The first [`ANSWER_BYTES_MAX`] of a body, in memory of their own.
+async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
+    let mut read = Chunks::None;
+    while read.len() < ANSWER_BYTES_MAX && !body.is_end_stream() {
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        // Trailers are nobody's business.
+        if let Ok(mut data) = frame.map_err(|error| reason(&error))?.into_data() {
+            data.truncate(ANSWER_BYTES_MAX - read.len());
+            read = read.and(data, 0);
+        }
+    }
+    Ok(match read {
+        Chunks::One(bytes) => Bytes::copy_from_slice(&bytes),
+        // What came in several pieces was copied when they were put together.
+        several => several.into_bytes(),
+    })
 }
 
 /// A value in memory of its own, which those that most apps send need none of.
