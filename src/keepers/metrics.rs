@@ -489,9 +489,14 @@ impl RouteMetrics {
 
     /// An authentic event is there, now.
     pub fn note_event(&self, since_start: Duration) {
-        self.last_event_at_millis
-            .store(millis(since_start), Ordering::Relaxed);
-        self.has_event.store(true, Ordering::Relaxed);
+        let now = millis(since_start);
+        // Many come in a millisecond, and what is not written stays in the caches of all cores.
+        if self.last_event_at_millis.load(Ordering::Relaxed) != now {
+            self.last_event_at_millis.store(now, Ordering::Relaxed);
+        }
+        if !self.had_event() {
+            self.has_event.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether there was an authentic event since the start.

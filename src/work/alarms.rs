@@ -30,7 +30,10 @@ impl Gate {
             metrics.note_event(running);
         }
         if is_authentic && is_new && outcome.is_accepted() {
-            metrics.consecutive_refusals.set(0);
+            // It nearly always is 0, and what is not written stays in the caches of all cores.
+            if metrics.consecutive_refusals.get() != 0 {
+                metrics.consecutive_refusals.set(0);
+            }
         } else if is_authentic && is_new {
             let before = metrics.consecutive_refusals.inc();
             if before + 1 == REFUSALS_ALARM {

@@ -351,17 +351,23 @@ impl Gate {
     fn note_verified(&self, route: &Route, event: &Event<Verified>) -> EventFields {
         let verdict: &Verdict = event.verdict();
         let metrics = &route.metrics;
-        metrics.consecutive_unauthentic.set(0);
+        // Here and below: what is not written stays in the caches of all cores.
+        if metrics.consecutive_unauthentic.get() != 0 {
+            metrics.consecutive_unauthentic.set(0);
+        }
         if let Some(secret) = &verdict.secret {
             metrics.count_secret(secret);
         }
-        metrics
-            .header_corrections
-            .inc_by(verdict.corrections.len() as u64);
-        metrics
-            .delivery_ids_ignored
-            .inc_by(u64::from(verdict.delivery_id_ignored));
-        metrics.undated.inc_by(u64::from(verdict.is_undated));
+        if !verdict.corrections.is_empty() {
+            let corrections = verdict.corrections.len() as u64;
+            metrics.header_corrections.inc_by(corrections);
+        }
+        if verdict.delivery_id_ignored {
+            metrics.delivery_ids_ignored.inc();
+        }
+        if verdict.is_undated {
+            metrics.undated.inc();
+        }
         EventFields {
             content: event.keys().content,
             event_type: bounded(&verdict.event_type),
