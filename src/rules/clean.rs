@@ -150,8 +150,14 @@ pub fn request(
     fields.insert(CE_ID, id.clone());
     describe(&mut fields, route, record);
     tell_way(&mut fields, record);
-    let number = fields.composer.number(attempt.number);
-    fields.insert(PASSGATE_ATTEMPT, number);
+    match attempt.number {
+        // As nearly always, and it needs no memory.
+        1 => fields.say(PASSGATE_ATTEMPT, "1"),
+        number => {
+            let number = fields.composer.number(number);
+            fields.insert(PASSGATE_ATTEMPT, number);
+        }
+    }
     if !body.is_empty() {
         // hyper would set it too, each part of it in memory of its own.
         let length = fields.composer.number(body.len());
