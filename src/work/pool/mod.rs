@@ -10,7 +10,7 @@ mod joining;
 mod relay;
 mod resolver;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -81,8 +81,9 @@ struct Taken {
     old: VecDeque<Box<Connection>>,
 }
 
-/// Idle connections by their upstream's authority as it is written, the one that idles for the longest first.
-type Kept = HashMap<Box<str>, VecDeque<(Instant, Box<Connection>)>>;
+/// Idle connections by their upstream's authority as it is written, the one that idles for the longest first. There are
+/// few of those, and comparing with them costs less than a hash.
+type Kept = BTreeMap<Box<str>, VecDeque<(Instant, Box<Connection>)>>;
 
 // === impl Pool ===
 
