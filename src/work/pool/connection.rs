@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -91,20 +91,25 @@ impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
     /// anything to do.
     pub(super) async fn answered<R: Future>(
         &mut self,
-        sending: impl Future<Output = Sent>,
-        read: impl FnOnce(Response<Incoming>) -> R,
+        mut sending: Pin<&mut impl Future<Output = Sent>>,
+        read: impl Fn(Response<Incoming>) -> R,
     ) -> Result<R::Output, Unanswered> {
-        let mut work = pin!(async {
-            match sending.await {
-                Ok(response) => Ok(read(response).await),
-                Err(mut failed) => Err(Unanswered::Failed {
-                    unsent: failed.take_message().map(Box::new),
-                    error: failed.into_error(),
-                }),
+        let mut reading = pin!(None::<R>);
+        let mut go_on = |context: &mut Context<'_>| loop {
+            if let Some(reading) = reading.as_mut().as_pin_mut() {
+                return reading.poll(context).map(Ok);
             }
-        });
-        let asked =
-            poll_fn(|context| self.poll_turns(context, |_, inner| work.as_mut().poll(inner)));
+            match ready!(sending.as_mut().poll(context)) {
+                Ok(response) => reading.set(Some(read(response))),
+                Err(mut failed) => {
+                    return Poll::Ready(Err(Unanswered::Failed {
+                        unsent: failed.take_message().map(Box::new),
+                        error: failed.into_error(),
+                    }));
+                }
+            }
+        };
+        let asked = poll_fn(|context| self.poll_turns(context, |_, inner| go_on(inner)));
         asked.await.unwrap_or(Err(Unanswered::TimedOut))
     }
 

@@ -12,6 +12,7 @@ mod resolver;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -161,11 +162,11 @@ impl Pool {
                     connected.map_err(Failed::Broken)?
                 }
             };
-            // It is large, and small is what is waited for.
-            let sending = match unsent.take() {
+            // It is large, so it stays where it is.
+            let sending = pin!(match unsent.take() {
                 Some(unsent) => connection.send(*unsent, until),
                 None => connection.send(request(), until),
-            };
+            });
             match connection.answered(sending, &read).await {
                 Ok(answer) => {
                     let answer = answer.map_err(Failed::Broken)?;

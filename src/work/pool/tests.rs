@@ -197,12 +197,12 @@ async fn a_request_that_meets_a_closed_connection_comes_back_to_go_another_way()
         far.write_all(OK).await.unwrap();
     };
     let until = Instant::now() + LIMIT;
-    let sending = connection.send(request(), until);
+    let sending = pin!(connection.send(request(), until));
     let (answer, ()) = tokio::join!(connection.answered(sending, read), serving);
     assert_eq!(answer.ok().unwrap().unwrap(), "ok");
     assert!(connection.left_free());
     drop(far);
-    let sending = connection.send(request(), until);
+    let sending = pin!(connection.send(request(), until));
     match connection.answered(sending, read).await {
         Err(connection::Unanswered::Failed { unsent, .. }) => {
             assert_eq!(unsent.expect("it was written").uri().path(), "/hooks");
