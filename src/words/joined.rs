@@ -13,6 +13,11 @@ pub struct Joined<const BYTES: usize>([u8; BYTES]);
 impl<const BYTES: usize> Joined<BYTES> {
     /// The pieces in one; `None` where there is no room for all of them.
     pub fn join(&mut self, pieces: &[IoSlice<'_>]) -> Option<&[u8]> {
+        // Before anything is copied, since what is large would be copied in vain.
+        let lengths = pieces.iter().map(|piece| piece.len());
+        if lengths.fold(0, usize::saturating_add) > BYTES {
+            return None;
+        }
         let mut length = 0;
         for piece in pieces {
             let end = length + piece.len();
