@@ -58,12 +58,18 @@ impl Bench {
     }
 
     pub fn until_ready(&self) {
+        self.until(|store| store.health() == Health::Ready);
+    }
+
+    pub fn until(&self, is_so: impl Fn(&Embedded) -> bool) {
         let began = Instant::now();
-        while self.store.health() != Health::Ready {
+        while !is_so(&self.store) {
+            let took = began.elapsed();
             assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "{:?}",
-                self.store.health()
+                took < Duration::from_secs(20),
+                "{:?} {:?}",
+                self.store.health(),
+                self.store.statistics()
             );
             std::thread::yield_now();
         }

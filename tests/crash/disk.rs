@@ -1,8 +1,9 @@
 //! A disk in memory that can lose its power, fail, and hold its breath.
 //!
 //! It keeps two images: what was written, and what a sync made durable. Whatever was written since the last
-//! sync may survive a power cut or not, each piece for itself.
+//! sync may survive a power cut or not, each piece for itself. A record of the log is synced alone (`RWF_DSYNC`).
 
+use std::cell::Cell;
 use std::io::{Error, ErrorKind};
 use std::ops::Bound;
 use std::sync::mpsc::Sender;
@@ -55,6 +56,14 @@ enum Piece {
     Write(usize, Vec<u8>),
     Length(usize),
 }
+
+thread_local! {
+    /// Where the record of the log begins that this thread has written, if it has written nothing since.
+    static RECORD: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Where records of the log are.
+const LOG: std::ops::Range<u64> = 4096..2 << 20;
 
 /// What kind of operation fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -234,8 +243,13 @@ impl StorageBackend for Handle {
             state = self.disk.platter.breath.wait(state).unwrap();
         }
         if !state.lies {
+            let record = RECORD.take();
             for piece in std::mem::take(&mut state.unsynced) {
-                piece.apply(&mut state.durable);
+                if record.is_none_or(|record| piece.begins_at(record)) {
+                    piece.apply(&mut state.durable);
+                } else {
+                    state.unsynced.push(piece);
+                }
             }
         }
         Ok(())
@@ -243,6 +257,7 @@ impl StorageBackend for Handle {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         let mut state = self.disk.operate(Kind::Write)?;
+        RECORD.set(LOG.contains(&offset).then_some(offset as usize));
         state.write(Piece::Write(offset as usize, data.to_vec()));
         Ok(())
     }
@@ -278,6 +293,10 @@ impl State {
 }
 
 impl Piece {
+    fn begins_at(&self, place: usize) -> bool {
+        matches!(self, Self::Write(offset, _) if *offset == place)
+    }
+
     fn apply(self, image: &mut Vec<u8>) {
         match self {
             Self::Length(len) => image.resize(len, 0),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use redb::WriteTransaction;
 
-use super::commit::Batch;
+use super::commit::{Batch, EVENT_BYTES_MAX};
 use super::jobs::carried::Carried;
 use super::queue::Awaited;
 use super::tuning::Commit;
@@ -26,7 +26,9 @@ pub(super) type Ended = Result<(), String>;
 
 /// The thread that commits. What it is given it ends before it ends itself.
 pub(super) struct Committer {
-    begun: Option<SyncSender<Box<WriteTransaction>>>,
+    begun: Option<SyncSender<(u64, Box<WriteTransaction>)>>,
+    /// How many it was given: each has a number, so that no end is taken for that of another.
+    number: u64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,9 +48,9 @@ impl Committer {
     pub(super) fn start(vault: Arc<Vault>) -> io::Result<Self> {
         let (begun, to_commit) = sync_channel(1);
         let body = move || {
-            for txn in to_commit {
+            for (number, txn) in to_commit {
                 let ended = commit(txn);
-                vault.queue().committed = Some(ended);
+                vault.queue().committed = Some((number, ended));
                 vault.work.notify_one();
             }
         };
@@ -57,14 +59,16 @@ impl Committer {
             .spawn(body)?;
         Ok(Self {
             begun: Some(begun),
+            number: 0,
             thread: Some(thread),
         })
     }
 
     /// Has a transaction committed, and its end told to the queue. Gives it back if nobody does that.
-    fn begin(&self, txn: Box<WriteTransaction>) -> Result<(), Box<WriteTransaction>> {
+    fn begin(&mut self, txn: Box<WriteTransaction>) -> Result<(), Box<WriteTransaction>> {
+        self.number += 1;
         match &self.begun {
-            Some(begun) => begun.send(txn).map_err(|unsent| unsent.0),
+            Some(begun) => begun.send((self.number, txn)).map_err(|unsent| unsent.0.1),
             None => Err(txn),
         }
     }
@@ -115,13 +119,15 @@ impl Writer {
     /// Waits for the end of the commit, or for what settles, if there is room for it.
     fn next_beside(&self) -> Next {
         let most = match (&self.session, &self.broken) {
-            (Some(session), None) => session.wal.room() / SETTLE_BYTES_MAX,
+            (Some(session), None) => session.wal.room() / EVENT_BYTES_MAX,
             (_, Some(_)) | (None, _) => 0,
         };
         let most = most.min(self.vault.tuning.commit_ops_max);
         let mut queue = self.vault.queue();
         loop {
-            if let Some(ended) = queue.committed.take() {
+            if let Some((number, ended)) = queue.committed.take()
+                && number == self.committer.number
+            {
                 return Next::Committed(ended);
             }
             if most > 0 && !queue.settles.is_empty() {
@@ -171,9 +177,6 @@ impl Writer {
 fn commit(txn: Box<WriteTransaction>) -> Ended {
     match catch_unwind(AssertUnwindSafe(|| txn.commit())) {
         Ok(committed) => committed.map_err(|error| error.to_string()),
-        Err(_panic) => Err("the writer panicked".to_owned()),
+        Err(_panic) => Err("the commit panicked".to_owned()),
     }
 }
-
-/// What an event takes of a record at most, with all that a record has besides: two keys in a row of their own.
-const SETTLE_BYTES_MAX: usize = 256;

@@ -63,11 +63,11 @@ pub(super) enum Written {
     /// It is on disk.
     Done(Worked),
     /// It is in a transaction, which is to be committed.
-    Begun(Box<WriteTransaction>, Then),
+    Begun(Box<WriteTransaction>, Committed),
 }
 
 /// What is so once a transaction is on disk.
-pub(super) struct Then {
+pub(super) struct Committed {
     pub(super) turn: Turn,
     pub(super) worked: Worked,
 }
@@ -171,11 +171,15 @@ impl Session {
             .saturating_add(FILE_BYTES)
     }
 
-    /// Whether a record of the log can carry what is in the batch.
-    pub(super) fn can_log(&self, batch: &Batch, vault: &Vault) -> bool {
-        // What the disk cannot tell now, it is asked again when the batch is written.
-        let carried = || Carried::plan(&batch.jobs, &self.books, vault, &self.database);
-        batch.is_light() && carried().is_ok_and(|carried| carried.is_some())
+    /// Whether a record of the log will surely carry the batch: what is not sure is asked again when it is written.
+    pub(super) fn fits_the_log(&self, batch: &Batch, vault: &Vault) -> bool {
+        let has_room = |carried: Carried<'_>| {
+            let (jobs, bytes) = carried.size();
+            let events = batch.settles.len() + jobs;
+            self.wal.has_room(bytes + events * EVENT_BYTES_MAX)
+        };
+        let plan = || Carried::plan(&batch.jobs, &self.books, vault, &self.database);
+        batch.is_for_the_log() && plan().is_ok_and(|carried| carried.is_some_and(has_room))
     }
 
     /// Writes a batch as one record of the log, synced when this returns, or into a transaction. After an error it is
@@ -195,17 +199,17 @@ impl Session {
         let heirloom = vault.shelves().fresh.heirloom();
         let turn = self.wal.turn()?;
         let (txn, worked) = self.transact(rows, batch, &heirloom, &turn, vault)?;
-        let then = Then { turn, worked };
-        Ok(Written::Begun(Box::new(txn), then))
+        let committed = Committed { turn, worked };
+        Ok(Written::Begun(Box::new(txn), committed))
     }
 
     /// A transaction is on disk.
-    pub(super) fn committed(&mut self, then: Then) -> Worked {
-        self.wal.turned(then.turn);
-        if let Outcome::Closed(closing) = &then.worked.outcome {
+    pub(super) fn adopt(&mut self, committed: Committed) -> Worked {
+        self.wal.turned(committed.turn);
+        if let Outcome::Closed(closing) = &committed.worked.outcome {
             self.books.clone_from(&closing.books);
         }
-        then.worked
+        committed.worked
     }
 
     /// Adds a record to the log; `None` if it has no room.
@@ -312,14 +316,11 @@ impl Batch {
     }
 
     /// Whether there is nothing but settled keys, and jobs perhaps.
-    fn is_light(&self) -> bool {
-        self.shelves.is_empty() && self.chore.is_none()
-    }
-
-    /// Whether it is for the log, if that can carry what the jobs are.
     fn is_for_the_log(&self) -> bool {
         let mut jobs = self.jobs.iter();
-        self.is_light() && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
+        self.shelves.is_empty()
+            && self.chore.is_none()
+            && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
     }
 
     /// Takes out what settles, if there is more than that.
@@ -360,6 +361,9 @@ impl Entries {
 
 /// Keys of one row: with more it would need more than one page of 4 KiB.
 const ROW_KEYS_MAX: usize = 240;
+
+/// What the keys of an event take of a record at most, two of them in rows of their own.
+pub(super) const EVENT_BYTES_MAX: usize = 256;
 
 /// What a remembered key takes on disk at the most, half-empty pages included.
 const KEY_BYTES: u64 = 64;

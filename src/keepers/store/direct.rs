@@ -83,7 +83,15 @@ impl DirectFront {
         );
         match written {
             Ok(written) => Ok(written == blocks.len()),
-            Err(Errno::INTR | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            // A filter of system calls may forbid it: then the usual calls have the word.
+            Err(
+                Errno::INTR
+                | Errno::INVAL
+                | Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::PERM
+                | Errno::ACCESS,
+            ) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Queue {
     pub(super) chore: Option<Chore>,
     /// What the writer sleeps for; for anything else nobody need wake it.
     pub(super) awaited: Awaited,
-    /// How the commit ended that the writer waits for.
-    pub(super) committed: Option<Ended>,
+    /// How the commit of that number ended, for which the writer waits.
+    pub(super) committed: Option<(u64, Ended)>,
     /// A reader met a fault in this epoch, so the file must be opened anew.
     pub(super) fault: Option<(u64, String)>,
     /// The writer ends once nothing waits.

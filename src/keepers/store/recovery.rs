@@ -109,9 +109,9 @@ impl Writer {
             let written = catch_unwind(AssertUnwindSafe(|| {
                 Ok::<_, redb::Error>(match session.write(&rows, &batch, vault)? {
                     Written::Done(worked) => worked,
-                    Written::Begun(txn, then) => {
+                    Written::Begun(txn, committed) => {
                         txn.commit()?;
-                        session.committed(then)
+                        session.adopt(committed)
                     }
                 })
             }));

@@ -54,7 +54,7 @@ pub struct Tuning {
     pub queue_ops_max: usize,
     /// Bytes of jobs that may wait; beyond it they are refused as `Full`.
     pub queue_bytes_max: usize,
-    /// Settles and operations on jobs in one commit.
+    /// Settles in one commit, and as many operations on jobs.
     pub commit_ops_max: usize,
     /// After a batch of several ops the next one may fill for so long, while all of `workers` are at work.
     pub gather: Duration,

@@ -44,7 +44,7 @@ pub(super) struct Turn {
 const PAGE_BYTES: u64 = 4096;
 
 /// An epoch goes on while a transaction takes its records over, until this part of the log has been written. A small
-/// part: what comes behind it has the room for many events.
+/// part: behind it there is room for hundreds of records beside one commit.
 const GOES_ON_PART: u64 = 4;
 
 /// How a store's file begins, and what of it is the log's: the last is how a new one is made.
@@ -202,8 +202,9 @@ impl Wal {
         }
     }
 
-    /// How many rows an unreadable stretch before a record held. Within an epoch their numbers have no gaps, but
-    /// before its first record nothing says where they began, and some have none: one at the least.
+    /// How many rows an unreadable stretch before a record held at most: among the numbers between are those of a
+    /// transaction beside which records were added. Before the first record nothing says where they began, and some
+    /// records have none: one at the least.
     fn missing_before(&self, record: &Record) -> u64 {
         match (self.rows.last(), record.rows.first()) {
             (Some((last, _)), Some((first, _))) => first.saturating_sub(last + 1).max(1),

@@ -1,4 +1,4 @@
-//! The one thread that writes: it commits whatever waits together, and opens the file anew after a fault.
+//! The thread that writes: it commits whatever waits together, and opens the file anew after a fault.
 //!
 //! A commit takes the settles that wait, the settled keys a fault left unwritten, and one piece of
 //! housekeeping; syncs once; makes the keys visible; and only then answers. A lone settle does not wait for
@@ -89,6 +89,7 @@ impl Writer {
             };
             // Answers and writes have nets of their own; this one keeps the thread alive whatever else breaks.
             if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
+                (self.in_hand, self.broken) = (None, None);
                 self.fall("the writer panicked");
             }
         }
@@ -133,27 +134,26 @@ impl Writer {
     /// A transaction takes several times as long as a record of the log. What is settled has nothing to do with what
     /// needs one, and its senders wait: it goes ahead in a record of its own.
     fn commit(&mut self, mut batch: Batch) {
-        if let Some(settles) = self.ahead_of(&mut batch) {
-            self.in_hand = batch.jobs_wait_since;
-            self.commit_together(settles);
-            self.in_hand = None;
+        if let Some(session) = &self.session {
+            if let Some(stale) = batch.chore.take_if(|chore| chore.epoch != session.epoch) {
+                let _ = stale.reply.send(false);
+            }
+            let live = session.live_bytes(&self.vault);
+            self.space
+                .mind(&mut batch, self.medium.as_ref(), &self.vault, live);
+            // Whatever keeps it from telling is met again, where everybody is answered.
+            let fits = catch_unwind(AssertUnwindSafe(|| {
+                session.fits_the_log(&batch, &self.vault)
+            }));
+            if !fits.unwrap_or(false)
+                && let Some(settles) = batch.split_settles()
+            {
+                self.in_hand = batch.jobs_wait_since;
+                self.commit_together(settles);
+                self.in_hand = None;
+            }
         }
         self.commit_together(batch);
-    }
-
-    /// Takes out of a batch what need not wait for the rest of it.
-    fn ahead_of(&self, batch: &mut Batch) -> Option<Batch> {
-        let settles = batch.split_settles()?;
-        let session = self.session.as_ref();
-        // Whatever keeps it from telling will be met again, where it is minded.
-        let can_log = catch_unwind(AssertUnwindSafe(|| {
-            session.is_none_or(|session| session.can_log(batch, &self.vault))
-        }));
-        if !can_log.unwrap_or(false) {
-            return Some(settles);
-        }
-        batch.settles = settles.settles;
-        None
     }
 
     /// Writes a batch in one piece.
@@ -163,12 +163,6 @@ impl Writer {
             self.refuse(batch);
             return;
         };
-        if let Some(stale) = batch.chore.take_if(|chore| chore.epoch != session.epoch) {
-            let _ = stale.reply.send(false);
-        }
-        let live = session.live_bytes(&self.vault);
-        self.space
-            .mind(&mut batch, self.medium.as_ref(), &self.vault, live);
         if batch.is_empty() {
             self.note_waiting();
             return;
@@ -205,13 +199,13 @@ impl Writer {
         let vault = &self.vault;
         let written = catch_unwind(AssertUnwindSafe(|| session.write(rows, batch, vault)));
         let written = written.map_err(|_panic| "the writer panicked".to_owned())?;
-        let (txn, then) = match written.map_err(|error| error.to_string())? {
+        let (txn, committed) = match written.map_err(|error| error.to_string())? {
             Written::Done(worked) => return Ok(worked),
-            Written::Begun(txn, then) => (txn, then),
+            Written::Begun(txn, committed) => (txn, committed),
         };
-        self.end_transaction(txn, then.turn.goes_on, batch.jobs_wait_since)?;
+        self.end_transaction(txn, committed.turn.goes_on, batch.jobs_wait_since)?;
         match &mut self.session {
-            Some(session) => Ok(session.committed(then)),
+            Some(session) => Ok(session.adopt(committed)),
             None => Err("the file is closed".to_owned()),
         }
     }
@@ -306,8 +300,8 @@ impl Writer {
 
     fn note_waiting(&self) {
         let queue = self.vault.queue();
-        self.vault
-            .waits_since(self.in_hand.or_else(|| queue.waits_since()));
+        let oldest = self.in_hand.into_iter().chain(queue.waits_since()).min();
+        self.vault.waits_since(oldest);
     }
 
     /// The last words: whoever still waits is refused, and the file is closed.

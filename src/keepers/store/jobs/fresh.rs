@@ -199,7 +199,7 @@ fn place(info: &JobInfo) -> Option<Due> {
     }
 }
 
-/// Jobs of the tables that may have ended in one epoch of the log. With one more a transaction takes them out, and what
+/// Jobs of the tables that may have ended since the last transaction. With one more a transaction takes them out, and what
 /// the log holds over: it stays short, and so does what readers pass over. While the app keeps up they are few; with a
 /// backlog, 1,024 of them made the slowest of a hundred answers wait for 26 to 32 ms instead of 13, and saved nothing.
 pub(super) const ENDED_MAX: usize = 256;
