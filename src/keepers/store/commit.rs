@@ -323,17 +323,18 @@ impl Batch {
             && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
     }
 
-    /// Takes out what settles, if there is more than that.
-    pub(super) fn split_settles(&mut self) -> Option<Self> {
-        let settles = std::mem::take(&mut self.settles);
-        if settles.is_empty() || self.is_empty() {
-            self.settles = settles;
-            return None;
-        }
-        Some(Self {
-            settles,
+    /// Whether there is something that settles, and something else.
+    pub(super) fn is_mixed(&self) -> bool {
+        let has_more = !self.jobs.is_empty() || !self.shelves.is_empty() || self.chore.is_some();
+        has_more && !self.settles.is_empty()
+    }
+
+    /// Takes out what settles.
+    pub(super) fn split_settles(&mut self) -> Self {
+        Self {
+            settles: std::mem::take(&mut self.settles),
             ..Self::default()
-        })
+        }
     }
 
     /// How many settles and operations on jobs it has.

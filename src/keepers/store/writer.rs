@@ -142,12 +142,9 @@ impl Writer {
             self.space
                 .mind(&mut batch, self.medium.as_ref(), &self.vault, live);
             // Whatever keeps it from telling is met again, where everybody is answered.
-            let fits = catch_unwind(AssertUnwindSafe(|| {
-                session.fits_the_log(&batch, &self.vault)
-            }));
-            if !fits.unwrap_or(false)
-                && let Some(settles) = batch.split_settles()
-            {
+            let fits = || session.fits_the_log(&batch, &self.vault);
+            if batch.is_mixed() && !catch_unwind(AssertUnwindSafe(fits)).unwrap_or(false) {
+                let settles = batch.split_settles();
                 self.in_hand = batch.jobs_wait_since;
                 self.commit_together(settles);
                 self.in_hand = None;
