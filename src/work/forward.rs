@@ -242,11 +242,8 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
             read = read.and(data, 0);
         }
     }
-    Ok(match read {
-        Chunks::One(bytes) => Bytes::copy_from_slice(&bytes),
-        // What came in several pieces was copied when they were put together.
-        several => several.into_bytes(),
-    })
+    // No more of it than there is: pieces that were put together have room for as much again.
+    Ok(Bytes::copy_from_slice(&read.into_bytes()))
 }
 
 /// A value in memory of its own, which those that most apps send need none of.

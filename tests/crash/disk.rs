@@ -242,8 +242,8 @@ impl StorageBackend for Handle {
         while is_held(&state) {
             state = self.disk.platter.breath.wait(state).unwrap();
         }
+        let record = RECORD.take();
         if !state.lies {
-            let record = RECORD.take();
             for piece in std::mem::take(&mut state.unsynced) {
                 if record.is_none_or(|record| piece.begins_at(record)) {
                     piece.apply(&mut state.durable);

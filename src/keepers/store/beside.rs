@@ -99,7 +99,8 @@ impl Writer {
         if let Err(txn) = self.committer.begin(txn) {
             return commit(txn);
         }
-        let outer = std::mem::replace(&mut self.in_hand, since);
+        let outer = self.in_hand;
+        self.in_hand = outer.into_iter().chain(since).min();
         let ended = loop {
             match self.next_beside() {
                 Next::Committed(ended) => break ended,

@@ -171,11 +171,14 @@ impl Session {
             .saturating_add(FILE_BYTES)
     }
 
-    /// Whether a record of the log will surely carry the batch: what is not sure is asked again when it is written.
+    /// Whether a record of the log will surely carry the batch, with what was left unwritten: what is not sure is asked
+    /// again when it is written.
     pub(super) fn fits_the_log(&self, batch: &Batch, vault: &Vault) -> bool {
         let has_room = |carried: Carried<'_>| {
             let (jobs, bytes) = carried.size();
-            let events = batch.settles.len() + jobs;
+            let unwritten = vault.shelves().unwritten.len();
+            let unwritten = unwritten.min(vault.tuning.commit_ops_max);
+            let events = batch.settles.len() + jobs + unwritten;
             self.wal.has_room(bytes + events * EVENT_BYTES_MAX)
         };
         let plan = || Carried::plan(&batch.jobs, &self.books, vault, &self.database);
@@ -315,7 +318,7 @@ impl Batch {
         self.shelves.push((ShelfRow { name, keep }, reply));
     }
 
-    /// Whether there is nothing but settled keys, and jobs perhaps.
+    /// Whether there is nothing but settled keys, and jobs perhaps that the disk has room for.
     fn is_for_the_log(&self) -> bool {
         let mut jobs = self.jobs.iter();
         self.shelves.is_empty()

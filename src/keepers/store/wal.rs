@@ -202,8 +202,8 @@ impl Wal {
         }
     }
 
-    /// How many rows an unreadable stretch before a record held at most: among the numbers between are those of a
-    /// transaction beside which records were added. Before the first record nothing says where they began, and some
+    /// About how many rows an unreadable stretch before a record held. Among the numbers between may be those of a
+    /// transaction beside which records were added; before the first record nothing says where they began, and some
     /// records have none: one at the least.
     fn missing_before(&self, record: &Record) -> u64 {
         match (self.rows.last(), record.rows.first()) {
