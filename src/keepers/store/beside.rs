@@ -5,19 +5,19 @@
 //! and its senders wait: so another thread commits, and records go on meanwhile, behind those that the transaction takes
 //! over.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use redb::WriteTransaction;
 
 use super::commit::{Batch, EVENT_BYTES_MAX};
+use super::embedded::spawn;
 use super::jobs::carried::Carried;
+use super::open_error::OpenError;
 use super::queue::Awaited;
-use super::tuning::Commit;
 use super::vault::Vault;
 use super::writer::Writer;
 
@@ -45,7 +45,7 @@ impl Committer {
     ///
     /// # Errors
     /// Where the system has none to give.
-    pub(super) fn start(vault: Arc<Vault>) -> io::Result<Self> {
+    pub(super) fn start(vault: Arc<Vault>) -> Result<Self, OpenError> {
         let (begun, to_commit) = sync_channel(1);
         let body = move || {
             for (number, txn) in to_commit {
@@ -54,13 +54,10 @@ impl Committer {
                 vault.work.notify_one();
             }
         };
-        let thread = Builder::new()
-            .name("passgate-commit".to_owned())
-            .spawn(body)?;
         Ok(Self {
             begun: Some(begun),
             number: 0,
-            thread: Some(thread),
+            thread: Some(spawn("passgate-commit", body)?),
         })
     }
 
@@ -156,14 +153,8 @@ impl Writer {
         }));
         let reason = match appended {
             Ok(Ok(Some(worked))) => {
-                let commit = Commit {
-                    took: began.elapsed(),
-                    settles: batch.settles.len(),
-                    jobs: 0,
-                };
                 let lost = self.vault.shelves().unwritten.lost();
-                self.publish(batch, rows, worked, lost);
-                return self.tell(commit);
+                return self.succeed(began, batch, rows, worked, lost);
             }
             Ok(Ok(None)) => "the log has less room than it says".to_owned(),
             Ok(Err(error)) => error.to_string(),

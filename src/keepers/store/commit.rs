@@ -24,7 +24,7 @@ use super::tuning::Tuning;
 use super::unwritten::Entry;
 use super::vault::Vault;
 use super::wal::{REGION_BYTES, Turn, Wal};
-use super::{Done, Keep, ShelfId, StoreError};
+use super::{Done, ShelfId, StoreError};
 use crate::words::identity::Keys;
 
 /// The file as one opening of it found it.
@@ -308,16 +308,6 @@ impl Session {
 // === impl Batch ===
 
 impl Batch {
-    /// Adds a shelf that is to be there.
-    pub(super) fn add_shelf(
-        &mut self,
-        name: String,
-        keep: Keep,
-        reply: SyncSender<Result<ShelfId, StoreError>>,
-    ) {
-        self.shelves.push((ShelfRow { name, keep }, reply));
-    }
-
     /// Whether there is nothing but settled keys, and jobs perhaps that the disk has room for.
     fn is_for_the_log(&self) -> bool {
         let mut jobs = self.jobs.iter();

@@ -272,7 +272,11 @@ fn keep_tidy(vault: &Vault, tidier: &Mutex<Tidier>) {
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+/// A thread of the store's.
+pub(super) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
     Builder::new()
         .name(name.to_owned())
         .spawn(body)

@@ -111,35 +111,30 @@ mod tests {
         PartsHasher::new("filter").part(&n.to_le_bytes()).key()
     }
 
+    /// A filter that holds so many keys, and how many of 20,000 others it claims.
+    fn filled(keys: u32) -> (Filter, usize) {
+        let mut filter = Filter::new(u64::from(keys));
+        (0..keys).for_each(|n| filter.add(&key(n)));
+        let others = keys..keys + 20_000;
+        let wrong = others.filter(|&n| filter.may_hold(&key(n))).count();
+        (filter, wrong)
+    }
+
     #[test]
     fn never_misses_a_key_and_rarely_claims_another() {
-        let keys = 20_000;
-        let mut filter = Filter::new(u64::from(keys));
-        for n in 0..keys {
-            filter.add(&key(n));
-        }
-        assert!((0..keys).all(|n| filter.may_hold(&key(n))));
-        let wrong = (keys..2 * keys)
-            .filter(|&n| filter.may_hold(&key(n)))
-            .count();
-        assert!(wrong < 20, "{wrong} of {keys} wrongly claimed");
+        let (filter, wrong) = filled(20_000);
+        assert!((0..20_000).all(|n| filter.may_hold(&key(n))));
+        assert!(wrong < 20, "{wrong} wrongly claimed");
     }
 
     #[test]
     fn a_large_one_wrongly_claims_few_and_takes_two_bytes_a_key() {
         let keys = 1_100_000;
-        let mut filter = Filter::new(u64::from(keys));
-        for n in 0..keys {
-            filter.add(&key(n));
-        }
+        let (filter, wrong) = filled(keys);
         let bytes = filter.slabs.len() * size_of::<Slab>();
-        assert!(
-            bytes <= 2 * keys as usize + size_of::<Slab>(),
-            "{bytes} bytes"
-        );
-        let asked = keys..keys + 20_000;
-        let wrong = asked.filter(|&n| filter.may_hold(&key(n))).count();
-        assert!(wrong < 60, "{wrong} of 20,000 wrongly claimed");
+        let most = 2 * keys as usize + size_of::<Slab>();
+        assert!(bytes <= most, "{bytes} bytes");
+        assert!(wrong < 60, "{wrong} wrongly claimed");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 
 use super::beside::Ended;
+use super::codec::ShelfRow;
 use super::commit::{Batch, Entries};
 use super::jobs::ops::{JobChore, JobOp};
 use super::jobs::tally::Room;
@@ -140,7 +141,9 @@ impl Queue {
                     batch.jobs_wait_since.get_or_insert(queued);
                     batch.jobs.push(op);
                 }
-                Op::Shelf { name, keep, reply } => batch.add_shelf(name, keep, reply),
+                Op::Shelf { name, keep, reply } => {
+                    batch.shelves.push((ShelfRow { name, keep }, reply));
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redb::Database;
 
-use super::commit::{Batch, Session, Written};
+use super::commit::{Batch, Session};
 use super::loading::{Loaded, open};
 use super::queue::Awaited;
 use super::wal::Wal;
@@ -105,24 +105,10 @@ impl Writer {
                 return false;
             };
             let rows = session.rows(&batch, &self.vault);
-            let vault = &self.vault;
-            let written = catch_unwind(AssertUnwindSafe(|| {
-                Ok::<_, redb::Error>(match session.write(&rows, &batch, vault)? {
-                    Written::Done(worked) => worked,
-                    Written::Begun(txn, committed) => {
-                        txn.commit()?;
-                        session.adopt(committed)
-                    }
-                })
-            }));
-            match written {
-                Ok(Ok(worked)) => self.publish(batch, rows, worked, lost),
-                Ok(Err(error)) => {
-                    self.drop_handle(&error.to_string());
-                    return false;
-                }
-                Err(_panic) => {
-                    self.drop_handle("the writer panicked");
+            match self.write(&rows, &batch) {
+                Ok(worked) => self.publish(batch, rows, worked, lost),
+                Err(reason) => {
+                    self.drop_handle(&reason);
                     return false;
                 }
             }

@@ -61,13 +61,13 @@ impl Writer {
         }));
         let (database, wal, loaded) = opened
             .unwrap_or_else(|_panic| Err(OpenError::Unusable("the file is damaged".to_owned())))?;
-        let committer = Committer::start(Arc::clone(&vault));
+        let committer = Committer::start(Arc::clone(&vault))?;
         let mut writer = Self {
             vault,
             medium,
             on_commit,
             session: None,
-            committer: committer.map_err(|error| OpenError::Unusable(error.to_string()))?,
+            committer,
             in_hand: None,
             broken: None,
             space: Space::default(),
@@ -170,13 +170,7 @@ impl Writer {
         let broken = self.broken.take();
         match written {
             Ok(worked) => {
-                let commit = Commit {
-                    took: began.elapsed(),
-                    settles: batch.settles.len(),
-                    jobs: batch.jobs.len(),
-                };
-                self.publish(batch, rows, worked, lost);
-                self.tell(commit);
+                self.succeed(began, batch, rows, worked, lost);
                 if let Some(reason) = broken {
                     self.fall(&reason);
                 }
@@ -189,7 +183,7 @@ impl Writer {
     }
 
     /// Writes a batch, synced when this returns `Ok`. After an error it is unknown whether it happened.
-    fn write(&mut self, rows: &Rows, batch: &Batch) -> Result<Worked, String> {
+    pub(super) fn write(&mut self, rows: &Rows, batch: &Batch) -> Result<Worked, String> {
         let Some(session) = &mut self.session else {
             return Err("the file is closed".to_owned());
         };
@@ -207,8 +201,21 @@ impl Writer {
         }
     }
 
-    /// Tells whoever asked of a commit.
-    pub(super) fn tell(&self, commit: Commit) {
+    /// Makes visible what was committed, answers, and tells whoever asked of commits.
+    pub(super) fn succeed(
+        &self,
+        began: Instant,
+        batch: Batch,
+        rows: Rows,
+        worked: Worked,
+        lost: u64,
+    ) {
+        let commit = Commit {
+            took: began.elapsed(),
+            settles: batch.settles.len(),
+            jobs: batch.jobs.len(),
+        };
+        self.publish(batch, rows, worked, lost);
         if let Some(on_commit) = &self.on_commit {
             let _ = catch_unwind(AssertUnwindSafe(|| on_commit(commit)));
         }

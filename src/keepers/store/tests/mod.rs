@@ -10,6 +10,8 @@ use super::{Found, Keep, Probe, ShelfId, Store, StoreError};
 use crate::words::identity::{Keys, PartsHasher};
 use crate::words::time::{Clock, Timestamp};
 
+/// What settles, beside what needs a transaction.
+mod ahead;
 /// What every store promises.
 mod contract;
 /// Files that were damaged or cut.
