@@ -5,6 +5,7 @@
 pub mod composed;
 pub mod dead;
 pub mod digits;
+pub mod escaping;
 pub mod identity;
 pub mod joined;
 pub mod limits;

@@ -15,6 +15,7 @@ use serde_json::to_writer;
 
 use crate::keepers::log::clock_time;
 use crate::words::digits;
+use crate::words::escaping::stops;
 use crate::words::identity::Key;
 use crate::words::secret::Reference;
 use crate::words::time::Timestamp;
@@ -200,29 +201,14 @@ impl Line<'_> {
 fn needs_escape(text: &str) -> bool {
     let (words, rest) = text.as_bytes().as_chunks();
     // Without a way out half-way, so that many bytes are looked at in one step.
-    let found = words.iter().fold(0, |found, word| found | escapes(*word));
+    let found = words
+        .iter()
+        .fold(0, |found, word| found | stops(u64::from_le_bytes(*word)));
     let mut last = [b' '; WORD];
     for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;
     }
-    found | escapes(last) != 0
-}
-
-/// Something else than 0 if a control character, a quote or a backslash is among these bytes.
-///
-/// # Why
-/// The texts of a line are short: too short for the compiler's own way to many bytes at a time, and one by one they
-/// took more instructions than all the rest of the line.
-fn escapes(word: [u8; WORD]) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; WORD]);
-    const HIGHS: u64 = u64::from_le_bytes([1 << 7; WORD]);
-    let word = u64::from_le_bytes(word);
-    // What is less than a bound borrows from its highest bit, as 0 does of what an equal byte leaves. A byte may borrow
-    // from the next only where it is one itself, and bytes that are no ASCII have the bit before.
-    let controls = word.wrapping_sub(ONES * u64::from(b' '));
-    let quotes = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
-    let backslashes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
-    (controls | quotes | backslashes) & !word & HIGHS
+    found | stops(u64::from_le_bytes(last)) != 0
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! bytes at a time, white space is looked for only where something else is missing, and there is one loop for all
 //! depths. Tests hold it against serde_json, in what it takes and in what it refuses.
 
+use crate::words::escaping::stops;
+
 /// JSON, and how much of it has been passed.
 #[derive(Debug)]
 pub struct Scanner<'a> {
@@ -159,19 +161,6 @@ fn last_word(bytes: &[u8]) -> u64 {
     bytes.fold(0, |word, byte| word << u8::BITS | u64::from(*byte))
 }
 
-/// The lowest byte whose highest bit is set here is the first that is a quote, a backslash or a control character
-/// in `word`; zero if there is none.
-///
-/// A byte of ASCII that is less than `n` gets its highest bit set when `n` is taken from it. That may borrow from the
-/// bytes above, but only from a byte for which it is true, so that the lowest is always right.
-const fn stops(word: u64) -> u64 {
-    const EACH: u64 = u64::MAX / 0xff;
-    let quotes = (word ^ (EACH * b'"' as u64)).wrapping_sub(EACH);
-    let backslashes = (word ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
-    let controls = word.wrapping_sub(EACH * 0x20);
-    (quotes | backslashes | controls) & !word & (EACH * 0x80)
-}
-
 /// Behind the escape whose backslash stands before `at`.
 #[cold]
 #[inline(never)]
@@ -315,13 +304,6 @@ mod tests {
         fn any_bytes_are_taken_as_by_serde_json(json in proptest::collection::vec(any::<u8>(), 0..40)) {
             check(&json);
             check(&[b"\"", &*json, b"\""].concat());
-        }
-
-        #[test]
-        fn the_first_stop_is_a_quote_a_backslash_or_a_control_character(bytes in any::<[u8; 8]>()) {
-            let first = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-            let stops = stops(u64::from_le_bytes(bytes));
-            prop_assert_eq!((stops != 0).then_some(stops.trailing_zeros() as usize / 8), first);
         }
     }
 }
