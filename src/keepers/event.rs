@@ -57,9 +57,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Request;
-use hyper::header::HeaderMap;
 
 use crate::keepers::ledger::{Claim, Ledger, Look, NotOurs, Open, Patience};
 use crate::keepers::store::ShelfId;
@@ -314,10 +311,10 @@ impl Event<Clean> {
         &self.route
     }
 
-    /// The request for one attempt at the app; `room` is headers that nobody needs any more, for their memory.
-    pub fn request(&self, attempt: Attempt, room: HeaderMap) -> Request<Full<Bytes>> {
+    /// Appends the head of the request for one attempt at the app, after which comes the body.
+    pub fn write_head(&self, attempt: Attempt, into: &mut Vec<u8>) {
         let Clean { record, body } = &self.stage;
-        clean::request(&self.route, record, body, attempt, room)
+        clean::write_head(&self.route, record, body, attempt, into);
     }
 }
 

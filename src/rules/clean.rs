@@ -9,17 +9,12 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http_body_util::Full;
-use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-    VIA,
-};
-use hyper::{Method, Request, Uri, Version};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Version};
 
 use crate::rules::config::Route;
 use crate::rules::hmac::Signer;
 use crate::rules::letterhead::{Letterhead, encode_attribute, source};
-use crate::words::composed::Composer;
 use crate::words::digits;
 use crate::words::identity::Key;
 use crate::words::message::{Head, Message};
@@ -38,41 +33,24 @@ pub struct Attempt {
     pub is_replay: bool,
 }
 
-/// The headers of a request to an app, while they are written.
+/// The head of a request to an app, while it is written.
 struct Fields<'a> {
-    headers: &'a mut HeaderMap,
-    composer: Composer,
+    into: &'a mut Vec<u8>,
 }
 
 /// Headers that there is room for at once; most providers send no more.
 const KEPT_USUALLY: usize = 8;
 
-/// Bytes that the values of nearly every request to an app have room in.
-const VALUES_USUALLY: usize = 1024;
-
 /// A CloudEvents attribute or forwarding header longer than this is left out rather than passed on.
 const VALUE_BYTES_MAX: usize = 1024;
 
+/// What stands between a header's name and its value.
+const BETWEEN: &[u8] = b": ";
+
+/// What ends a line.
+const END: &[u8] = b"\r\n";
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-const CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
-const CE_ID: HeaderName = HeaderName::from_static("ce-id");
-const CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");
-const CE_TYPE: HeaderName = HeaderName::from_static("ce-type");
-const CE_TIME: HeaderName = HeaderName::from_static("ce-time");
-const CE_SUBJECT: HeaderName = HeaderName::from_static("ce-subject");
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const PASSGATE_ATTEMPT: HeaderName = HeaderName::from_static("passgate-attempt");
-const PASSGATE_REPLAY: HeaderName = HeaderName::from_static("passgate-replay");
-const PASSGATE_ASSURANCE: HeaderName = HeaderName::from_static("passgate-assurance");
 
 /// Headers of any sender that go to the app.
 static GENERAL: [HeaderName; 3] = [CONTENT_TYPE, USER_AGENT, TRACEPARENT];
@@ -119,72 +97,44 @@ pub fn record(route: &Route, message: &Message, verdict: Verdict, content: Key) 
     record
 }
 
-/// The request for one attempt. The body is the one that was verified, byte for byte. Of `room` nothing is used
-/// but the memory.
-pub fn request(
+/// Appends the head of the request for one attempt to `into`, its empty line included. After it comes the body: the one
+/// that was verified, byte for byte.
+pub fn write_head(
     route: &Route,
     record: &Record,
     body: &Bytes,
     attempt: Attempt,
-    mut room: HeaderMap,
-) -> Request<Full<Bytes>> {
-    room.clear();
-    let mut request = Request::new(Full::new(body.clone()));
-    *request.headers_mut() = room;
-    // It was the method of a request before.
-    *request.method_mut() = Method::from_bytes(record.method.as_bytes()).unwrap_or(Method::POST);
-    *request.uri_mut() = target(&route.letterhead, &record.query);
-    let headers = request.headers_mut();
-    headers.reserve(24);
-    let composer = Composer::with_room(VALUES_USUALLY);
-    let mut fields = Fields { headers, composer };
-    fields.insert(HOST, route.letterhead.host.clone());
+    into: &mut Vec<u8>,
+) {
+    let mut fields = Fields { into };
+    fields.begin(record, &route.letterhead);
+    if let Some(host) = &route.letterhead.host {
+        fields.line("host", host.as_bytes());
+    }
     for (name, value) in &record.headers {
-        fields.insert(name.clone(), Some(value.clone()));
+        fields.line(name.as_str(), value.as_bytes());
     }
     let key = record.content();
-    let id = fields
-        .composer
-        .written(|text| key.write_idempotency_key(text));
-    fields.insert(IDEMPOTENCY_KEY, id.clone());
-    fields.insert(CE_ID, id.clone());
+    fields.written("idempotency-key", |text| key.write_idempotency_key(text));
+    fields.written("ce-id", |text| key.write_idempotency_key(text));
     describe(&mut fields, route, record);
     tell_way(&mut fields, record);
-    match attempt.number {
-        // As nearly always, and it needs no memory.
-        1 => fields.say(PASSGATE_ATTEMPT, "1"),
-        number => {
-            let number = fields.composer.number(number);
-            fields.insert(PASSGATE_ATTEMPT, number);
-        }
-    }
+    fields.written("passgate-attempt", |text| {
+        digits::write_number(text, attempt.number);
+    });
     if !body.is_empty() {
-        // hyper would set it too, each part of it in memory of its own.
-        let length = fields.composer.number(body.len());
-        fields.insert(CONTENT_LENGTH, length);
+        fields.written("content-length", |text| {
+            digits::write_number(text, body.len());
+        });
     }
-    fields.say(PASSGATE_ASSURANCE, record.assurance.label());
+    fields.line("passgate-assurance", record.assurance.label().as_bytes());
     if attempt.is_replay {
-        fields.say(PASSGATE_REPLAY, "true");
+        fields.line("passgate-replay", b"true");
     }
     if let Some(signer) = &route.sign_with {
-        fields.insert(WEBHOOK_ID, id);
         sign(&mut fields, signer, body, key, attempt.at);
     }
-    request
-}
-
-/// Path and query of the upstream, with the event's query where there is one to keep.
-fn target(letterhead: &Letterhead, query: &str) -> Uri {
-    let target = &letterhead.target;
-    if query.is_empty() {
-        return target.clone();
-    }
-    let joint = if target.query().is_some() { '&' } else { '?' };
-    // Both halves were parsed as parts of a target before; together they can only be too long, which
-    // the limits on a head rule out.
-    let joined = format!("{target}{joint}{query}").parse();
-    joined.unwrap_or_else(|_| target.clone())
+    into.extend_from_slice(END);
 }
 
 /// The headers that go to the app, where the sender wrote them.
@@ -211,55 +161,56 @@ fn kept(route: &Route, head: &Head, verdict: &Verdict) -> Vec<(HeaderName, Heade
 
 /// CloudEvents 1.0, HTTP binding in binary mode.
 fn describe(fields: &mut Fields<'_>, route: &Route, record: &Record) {
-    fields.say(CE_SPECVERSION, "1.0");
+    fields.line("ce-specversion", b"1.0");
     match record.provider == route.provider.kind().name {
-        true => fields.insert(CE_SOURCE, route.letterhead.source.clone()),
+        true => fields.compose("ce-source", &[&route.letterhead.source]),
         // It was stored when the route had another provider.
-        false => fields.compose(CE_SOURCE, &[&source(&record.provider, &route.name)]),
+        false => fields.compose("ce-source", &[&source(&record.provider, &route.name)]),
     }
-    fields.compose(CE_TYPE, &[&encode_attribute(&record.ce_type)]);
+    fields.compose("ce-type", &[&encode_attribute(&record.ce_type)]);
     if let Some(time) = record.time() {
-        let time = fields.composer.written(|text| time.write_rfc3339(text));
-        fields.insert(CE_TIME, time);
+        fields.written("ce-time", |text| time.write_rfc3339(text));
     }
     if let Some(subject) = &record.subject {
-        fields.compose(CE_SUBJECT, &[&encode_attribute(subject)]);
+        fields.compose("ce-subject", &[&encode_attribute(subject)]);
     }
 }
 
 /// Where the request came from, said anew: what the sender said of it is not believed.
 fn tell_way(fields: &mut Fields<'_>, record: &Record) {
-    let address = fields
-        .composer
-        .written(|text| digits::write_address(text, record.client));
-    let client = address.as_ref().and_then(|address| address.to_str().ok());
-    let client = client.unwrap_or("unknown");
-    let proto = if record.is_secure { "https" } else { "http" };
-    let (open, close) = match record.client {
-        IpAddr::V4(_) => ("for=", ""),
-        IpAddr::V6(_) => ("for=\"[", "]\""),
-    };
-    // Quoted because of the colon before a port; a host that passed holds no quotes.
-    let (host_open, host, host_close) = match &record.host {
-        Some(host) => (";host=\"", host.as_str(), "\""),
-        None => ("", "", ""),
-    };
-    if record.host.is_some() {
-        fields.compose(X_FORWARDED_HOST, &[host]);
+    let host = record.host.as_deref().filter(|host| is_sayable(&[host]));
+    if let Some(host) = host {
+        fields.line("x-forwarded-host", host.as_bytes());
     }
-    let forwarded = [
-        open, client, close, host_open, host, host_close, ";proto=", proto,
-    ];
-    fields.compose(FORWARDED, &forwarded);
-    fields.insert(X_FORWARDED_FOR, address.clone());
-    fields.say(X_FORWARDED_PROTO, proto);
+    let proto = if record.is_secure { "https" } else { "http" };
+    fields.written("forwarded", |text| {
+        let (open, close): (&[u8], &[u8]) = match record.client {
+            IpAddr::V4(_) => (b"for=", b""),
+            IpAddr::V6(_) => (b"for=\"[", b"]\""),
+        };
+        text.extend_from_slice(open);
+        digits::write_address(text, record.client);
+        text.extend_from_slice(close);
+        if let Some(host) = host {
+            // Quoted because of the colon before a port; a host that passed holds no quotes.
+            text.extend_from_slice(b";host=\"");
+            text.extend_from_slice(host.as_bytes());
+            text.push(b'"');
+        }
+        text.extend_from_slice(b";proto=");
+        text.extend_from_slice(proto.as_bytes());
+    });
+    fields.written("x-forwarded-for", |text| {
+        digits::write_address(text, record.client);
+    });
+    fields.line("x-forwarded-proto", proto.as_bytes());
     // The protocol as received (RFC 9110, 7.6.3), which is not the one that the app is spoken to in.
-    let via = match record.http {
-        Version::HTTP_10 => "1.0 passgate",
-        Version::HTTP_2 => "2.0 passgate",
-        _ => "1.1 passgate",
+    let via: &[u8] = match record.http {
+        Version::HTTP_10 => b"1.0 passgate",
+        Version::HTTP_2 => b"2.0 passgate",
+        _ => b"1.1 passgate",
     };
-    fields.say(VIA, via);
+    fields.line("via", via);
 }
 
 /// Standard Webhooks 1.0.0: `v1` is HMAC-SHA256 over `{id}.{timestamp}.{body}`. A GET has an empty body,
@@ -267,37 +218,72 @@ fn tell_way(fields: &mut Fields<'_>, record: &Record) {
 fn sign(fields: &mut Fields<'_>, signer: &Signer, body: &Bytes, key: Key, at: Timestamp) {
     let mut digits = itoa::Buffer::new();
     let timestamp = digits.format(at.as_secs());
-    let tag = signer.sign(&[
-        key.idempotency_key().as_bytes(),
-        b".",
-        timestamp.as_bytes(),
-        b".",
-        body,
-    ]);
-    fields.compose(WEBHOOK_TIMESTAMP, &[timestamp]);
-    fields.compose(WEBHOOK_SIGNATURE, &["v1,", &BASE64.encode(&tag)]);
+    let id = key.idempotency_key();
+    let tag = signer.sign(&[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
+    fields.line("webhook-id", id.as_bytes());
+    fields.line("webhook-timestamp", timestamp.as_bytes());
+    fields.compose("webhook-signature", &["v1,", &BASE64.encode(&tag)]);
 }
 
 // === impl Fields ===
 
 impl Fields<'_> {
-    /// Sets a header that we compose, and leaves it out where it is unreasonably long or no header's value.
-    fn compose(&mut self, name: HeaderName, parts: &[&str]) {
-        let bytes: usize = parts.iter().map(|part| part.len()).sum();
-        if bytes <= VALUE_BYTES_MAX {
-            let value = self.composer.value(parts);
-            self.insert(name, value);
+    /// The request line: path and query of the upstream, with the event's query where there is one to keep.
+    fn begin(&mut self, record: &Record, letterhead: &Letterhead) {
+        // It was the method of a request before.
+        let method = Method::from_bytes(record.method.as_bytes()).unwrap_or(Method::POST);
+        // As it was the query of one. What could not have been would end the line.
+        let is_visible = |byte: u8| byte > b' ' && byte != 0x7f;
+        let query = match record.query.bytes().all(is_visible) {
+            true => &*record.query,
+            false => "",
+        };
+        let target = &*letterhead.target;
+        let joint = match (query, target.contains('?')) {
+            ("", _) => "",
+            (_, true) => "&",
+            (_, false) => "?",
+        };
+        for part in [method.as_str(), " ", target, joint, query, " HTTP/1.1"] {
+            self.into.extend_from_slice(part.as_bytes());
+        }
+        self.into.extend_from_slice(END);
+    }
+
+    /// A header whose value is known to be one.
+    fn line(&mut self, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), BETWEEN, value, END] {
+            self.into.extend_from_slice(part);
         }
     }
 
-    /// Sets a header that always reads the same.
-    fn say(&mut self, name: HeaderName, value: &'static str) {
-        self.headers.insert(name, HeaderValue::from_static(value));
+    /// The same, of what is written in digits and letters.
+    fn written(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.into.extend_from_slice(name.as_bytes());
+        self.into.extend_from_slice(BETWEEN);
+        write(self.into);
+        self.into.extend_from_slice(END);
     }
 
-    fn insert(&mut self, name: HeaderName, value: Option<HeaderValue>) {
-        if let Some(value) = value {
-            self.headers.insert(name, value);
+    /// A header that we compose, left out where that is no value for one.
+    fn compose(&mut self, name: &str, parts: &[&str]) {
+        if is_sayable(parts) {
+            self.written(name, |text| {
+                for part in parts {
+                    text.extend_from_slice(part.as_bytes());
+                }
+            });
         }
     }
 }
+
+/// Whether a header's value may read like these parts together (RFC 9110, 5.5), and is not unreasonably long.
+fn is_sayable(parts: &[&str]) -> bool {
+    let is_plain = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    let mut bytes = parts.iter().flat_map(|part| part.bytes());
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    length <= VALUE_BYTES_MAX && bytes.all(is_plain)
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,11 @@ use hyper::http::uri::PathAndQuery;
 #[derive(Debug)]
 pub struct Letterhead {
     /// The upstream's path and query, which is what a server is asked for (RFC 9112, 3.2.1).
-    pub target: Uri,
+    pub target: Box<str>,
     /// `Host`: the upstream without user, and without a port that its scheme implies (RFC 9110, 7.2).
     pub host: Option<HeaderValue>,
     /// `ce-source`: the provider's name and the route's.
-    pub source: Option<HeaderValue>,
+    pub source: String,
 }
 
 // === impl Letterhead ===
@@ -24,10 +24,11 @@ impl Letterhead {
     /// That of `route` from `provider` to `upstream`.
     pub fn new(upstream: &Uri, provider: &str, route: &str) -> Self {
         let target = upstream.path_and_query().cloned();
+        let target = target.unwrap_or(PathAndQuery::from_static("/"));
         Self {
-            target: target.unwrap_or(PathAndQuery::from_static("/")).into(),
+            target: target.to_string().into(),
             host: host(upstream).and_then(|host| HeaderValue::from_str(host).ok()),
-            source: HeaderValue::from_str(&source(provider, route)).ok(),
+            source: source(provider, route),
         }
     }
 }

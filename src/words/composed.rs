@@ -1,8 +1,8 @@
 //! Header values that we compose, those of one message in one piece of memory.
 //!
 //! # Why
-//! A message to the app has some twenty of them, and an answer ten. Each in memory of its own is as many
-//! allocations, and as many places to fetch when the message is dropped.
+//! An answer has some ten of them. Each in memory of its own is as many allocations, and as many places to fetch when
+//! the answer is dropped.
 
 use bytes::BytesMut;
 use hyper::header::HeaderValue;

@@ -109,10 +109,7 @@ impl Ending {
     ) -> Response<Full<Bytes>> {
         let status = self.outcome.status();
         let (content_type, body) = match (self.app, self.outcome.is_accepted()) {
-            (Some(app), _) => {
-                room = app.room;
-                (app.content_type, app.body)
-            }
+            (Some(app), _) => (app.content_type, app.body),
             (None, true) => (Some(TEXT), Bytes::from_static(b"OK\n")),
             (None, false) => (Some(PROBLEM), problem(self.outcome)),
         };

@@ -290,11 +290,10 @@ impl Gate {
         resources: &Resources<'_>,
     ) -> (Attempted, AttemptRecord) {
         let at = self.clock.now();
-        let mut room = trace.take_room();
         let (since, limit) = (resources.since, resources.limit);
         let forwarder = &trace.snapshot.forwarder;
         let attempted = forwarder
-            .attempt(event, Attempt::first(at), since, limit, &mut room)
+            .attempt(event, Attempt::first(at), since, limit)
             .await;
         let took = resources.since.elapsed();
         self.note_attempt(route, &attempted, took);

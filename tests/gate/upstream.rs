@@ -217,6 +217,12 @@ async fn what_is_no_whole_unambiguous_answer_is_a_bad_gateway() {
             )),
         ),
         (
+            "chunks by HTTP/1.0",
+            Reply::Raw(text(
+                "HTTP/1.0 200 OK\ntransfer-encoding: chunked\n\n2\nab\n0\n\n",
+            )),
+        ),
+        (
             "an unasked switch",
             Reply::Raw(text(
                 "HTTP/1.1 101 X\nconnection: upgrade\nupgrade: x\n\nhello",
@@ -253,6 +259,10 @@ async fn what_is_no_whole_unambiguous_answer_is_a_bad_gateway() {
         (
             "an endless header",
             Reply::Endless(text("HTTP/1.1 200 OK\nx: "), vec![b'y'; 4096]),
+        ),
+        (
+            "a flood of 1xx",
+            Reply::Endless(Vec::new(), text("HTTP/1.1 103 Early Hints\nlink: a\n\n")),
         ),
         (
             "a long header",
@@ -312,10 +322,6 @@ async fn an_app_that_is_not_done_in_time_is_a_gateway_timeout() {
         ),
         ("a body without an end", stalls("HTTP/1.1 200 OK\n\nab")),
         ("an unasked 100", stalls("HTTP/1.1 100 Continue\n\n")),
-        (
-            "a flood of 1xx",
-            Reply::Endless(Vec::new(), text("HTTP/1.1 103 Early Hints\nlink: a\n\n")),
-        ),
     ] {
         waits.spawn(async move { (name, first_meets_within("500ms", name, reply).await) });
     }

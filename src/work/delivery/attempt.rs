@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
 use tokio::time::Instant;
 
 use crate::keepers::breaker::Pass;
@@ -79,10 +78,8 @@ impl Delivery {
             is_replay: info.replayed_at.is_some(),
         };
         let forwarder = self.gate.snapshot.load().forwarder.clone();
-        let (limit, mut room) = (event.route().timeout, HeaderMap::new());
-        let attempted = forwarder
-            .attempt(&event, attempt, since, limit, &mut room)
-            .await;
+        let limit = event.route().timeout;
+        let attempted = forwarder.attempt(&event, attempt, since, limit).await;
         let took = since.elapsed();
         if place.give_back() {
             self.route.wake.notify_one();

@@ -1,189 +1,221 @@
 //! One connection to an app, driven by the task of the event that uses it.
 
 use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::{self, MaybeUninit};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::rt::{Read, Write};
-use hyper::{Request, Response};
+use hyper::rt::{Read, ReadBuf, Write};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::work::deadline::Deadline;
-use crate::work::pool::joining::Joining;
-use crate::work::pool::relay::Relay;
+use crate::work::pool::answer::{Answer, NoAnswer, Reading, Whole};
+use crate::work::pool::{Failed, reason};
 
 /// What there is below HTTP.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// What became of a request: the head of its answer, or why there is none.
-type Sent = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>;
+/// A request that is no longer goes out in one piece: copying it costs less than the kernel's way of gathering. Most
+/// events fit, their heads included.
+pub(super) const JOINED_BYTES: usize = 2048;
 
-/// Turns of an exchange in which both ends go on, before other tasks have theirs.
-const TURNS_MAX: usize = 16;
+/// Bytes that are read at one time.
+const READ_BYTES: usize = 8 * 1024;
 
 /// One connection, of one event at a time.
-pub(super) struct Connection<S: Read + Write + Unpin = Stream> {
-    requests: SendRequest<Full<Bytes>>,
-    /// `None` once it has ended: a request that it had not taken up comes back only when it is dropped.
-    protocol: Option<http1::Connection<Joining<S>, Full<Bytes>>>,
+pub(super) struct Connection<S = Stream> {
+    stream: S,
     /// Until when it may be used for what it is used for.
     deadline: Deadline,
-    relay: Arc<Relay>,
-    /// The same, as those above know it.
-    waker: Waker,
+    /// The head of the request that is written, and a small body with it. Of one that was, the memory.
+    head: Vec<u8>,
 }
 
 /// Why a request got no answer.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unanswered {
-    /// The connection failed.
-    Failed {
-        /// In what way.
-        error: hyper::Error,
-        /// The request, if nothing of it was written.
-        unsent: Option<Box<Request<Full<Bytes>>>>,
-    },
-    /// There was none in time.
-    TimedOut,
+    /// Nothing of it was written, for this reason.
+    Unsent(String),
+    /// Some of it may have been.
+    Failed(Failed),
 }
 
-/// The deadline has passed.
-struct TimedOut;
+/// How far a request has come.
+struct Sending<'a> {
+    /// What comes after the head.
+    body: &'a [u8],
+    /// Bytes of both that were written.
+    written: usize,
+    /// All of it is on its way.
+    is_done: bool,
+}
 
 // === impl Connection ===
 
-impl<S: Read + Write + Unpin + Send + 'static> Connection<S> {
+impl<S: Read + Write + Unpin> Connection<S> {
     /// HTTP over a stream on which nothing was said yet.
-    pub(super) async fn begin(stream: S) -> Result<Self, hyper::Error> {
-        let (requests, protocol) = http1::Builder::new().handshake(Joining(stream)).await?;
-        let relay = Arc::new(Relay::default());
-        Ok(Self {
-            requests,
-            protocol: Some(protocol),
+    pub(super) fn new(stream: S) -> Self {
+        Self {
+            stream,
             deadline: Deadline::new(),
-            waker: Waker::from(Arc::clone(&relay)),
-            relay,
-        })
+            head: Vec::with_capacity(JOINED_BYTES),
+        }
     }
 
-    /// Hands it a request, which has until then for all.
-    #[inline]
-    pub(super) fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-        until: Instant,
-    ) -> impl Future<Output = Sent> + use<S> {
-        self.deadline.set(until);
-        self.requests.try_send_request(request)
-    }
-
-    /// Writes what it was handed and has the answer read, until the deadline.
+    /// Sends a request and reads its answer until then. Gives back the answer, and whether another request may follow.
     ///
-    /// Both in one go: each look at the connection costs hyper a thousand instructions, whether or not there is
-    /// anything to do.
-    pub(super) async fn answered<R: Future>(
+    /// An app that answers before it has read all of the request is given the rest of it, as long as there is time.
+    ///
+    /// # Errors
+    /// Why there is no answer. The connection must not be used again then, nor after this was broken off.
+    pub(super) async fn exchange(
         &mut self,
-        mut sending: Pin<&mut impl Future<Output = Sent>>,
-        read: impl Fn(Response<Incoming>) -> R,
-    ) -> Result<R::Output, Unanswered> {
-        let mut reading = pin!(None::<R>);
-        let mut go_on = |context: &mut Context<'_>| loop {
-            if let Some(reading) = reading.as_mut().as_pin_mut() {
-                return reading.poll(context).map(Ok);
+        write_head: impl FnOnce(&mut Vec<u8>),
+        body: &[u8],
+        until: Instant,
+    ) -> Result<(Answer, bool), Unanswered> {
+        if !self.is_free() {
+            let reason = "the app closed the connection, or spoke unasked";
+            return Err(Unanswered::Unsent(reason.to_owned()));
+        }
+        self.deadline.set(until);
+        let mut sending = self.begin(write_head, body);
+        let mut reading = Reading::default();
+        let answered = poll_fn(|context| {
+            if let Poll::Ready(answered) = self.poll_answer(context, &mut sending, &mut reading) {
+                return Poll::Ready(answered.map_err(Failed::Broken));
             }
-            match ready!(sending.as_mut().poll(context)) {
-                Ok(response) => reading.set(Some(read(response))),
-                Err(mut failed) => {
-                    return Poll::Ready(Err(Unanswered::Failed {
-                        unsent: failed.take_message().map(Box::new),
-                        error: failed.into_error(),
-                    }));
-                }
-            }
-        };
-        let asked = poll_fn(|context| self.poll_turns(context, |_, inner| go_on(inner)));
-        asked.await.unwrap_or(Err(Unanswered::TimedOut))
+            let timed_out = || Err(Failed::TimedOut);
+            self.deadline.poll(context).map(|()| timed_out())
+        });
+        let whole = answered.await.map_err(|failed| match failed {
+            Failed::Broken(reason) if sending.written == 0 => Unanswered::Unsent(reason),
+            failed => Unanswered::Failed(failed),
+        })?;
+        // Nearly always it was sent before, so that nobody waits.
+        let is_reusable = sending.is_done || self.sent(&mut sending).await;
+        Ok((whole.answer, whole.is_reusable && is_reusable))
     }
 
-    /// Keeps it going until it is free, or has ended: what is left of a request is written, though its answer came
-    /// before, until the request's deadline. Gives back whether it is free.
-    pub(super) async fn freed(&mut self) -> bool {
-        let has_come_to_rest = |this: &mut Self, _: &mut Context<'_>| match this.protocol {
-            Some(_) if !this.requests.is_ready() => Poll::Pending,
-            Some(_) | None => Poll::Ready(()),
-        };
-        let rested = poll_fn(|context| self.poll_turns(context, has_come_to_rest));
-        rested.await.is_ok() && self.left_free()
+    fn begin<'a>(
+        &mut self,
+        write_head: impl FnOnce(&mut Vec<u8>),
+        mut body: &'a [u8],
+    ) -> Sending<'a> {
+        self.head.clear();
+        // After a head that was unusually large.
+        self.head.shrink_to(JOINED_BYTES);
+        write_head(&mut self.head);
+        if self.head.len() + body.len() <= JOINED_BYTES {
+            self.head.extend_from_slice(mem::take(&mut body));
+        }
+        Sending {
+            body,
+            written: 0,
+            is_done: false,
+        }
+    }
+
+    fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        sending: &mut Sending<'_>,
+        reading: &mut Reading,
+    ) -> Poll<Result<Whole, String>> {
+        let sent = self.poll_send(context, sending);
+        // It may have answered all the same, and left before it had read everything.
+        loop {
+            let read = self.poll_read(context, |bytes| match bytes {
+                [] => mem::take(reading).end().map(Some),
+                bytes => reading.take(bytes),
+            });
+            match read {
+                Poll::Ready(Ok(Ok(Some(whole)))) => return Poll::Ready(Ok(whole)),
+                Poll::Ready(Ok(Ok(None))) => {}
+                Poll::Ready(Ok(Err(NoAnswer(why)))) => return Poll::Ready(Err(why.to_owned())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(reason(&error))),
+                Poll::Pending => break,
+            }
+        }
+        match sent {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(reason(&error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes what is left of a request after its answer. Gives back whether it was written, and nothing else was said.
+    async fn sent(&mut self, sending: &mut Sending<'_>) -> bool {
+        let sent = poll_fn(|context| {
+            let said = self.poll_read(context, |_| ());
+            match self.poll_send(context, sending) {
+                Poll::Ready(sent) => Poll::Ready(sent.is_ok() && said.is_pending()),
+                Poll::Pending if said.is_ready() => Poll::Ready(false),
+                Poll::Pending => self.deadline.poll(context).map(|()| false),
+            }
+        });
+        sent.await
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        sending: &mut Sending<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !sending.is_done {
+            let stream = Pin::new(&mut self.stream);
+            let head = self.head.get(sending.written..).unwrap_or_default();
+            let of_body = sending.written.saturating_sub(self.head.len());
+            let body = sending.body.get(of_body..).unwrap_or_default();
+            let written = match (head, body) {
+                ([], []) => {
+                    ready!(stream.poll_flush(context))?;
+                    sending.is_done = true;
+                    continue;
+                }
+                (all, []) | ([], all) => ready!(stream.poll_write(context, all))?,
+                (head, body) => {
+                    let both = [IoSlice::new(head), IoSlice::new(body)];
+                    ready!(stream.poll_write_vectored(context, &both))?
+                }
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            sending.written += written;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Has somebody look at what has come; at nothing, if nothing more will.
+    fn poll_read<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<io::Result<T>> {
+        let mut room = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(context, read.unfilled()))?;
+        Poll::Ready(Ok(look(read.filled())))
+    }
+
+    /// Whether nothing has come over one that nobody uses, not even its end. What comes later may still meet a request.
+    pub(super) fn is_free(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let said = poll_fn(|context| Poll::Ready(self.poll_read(context, |_| ())));
+        // The runtime says of nothing that it has come to a task that has done much in its turn.
+        match pin!(unconstrained(said)).poll(&mut context) {
+            Poll::Ready(said) => said.is_pending(),
+            Poll::Pending => false,
+        }
     }
 
     /// Ends it in order, which TLS has words for.
-    pub(super) async fn close(self) {
-        let Self {
-            requests, protocol, ..
-        } = self;
-        drop(requests);
-        if let Some(protocol) = protocol {
-            let _ = protocol.await;
-        }
-    }
-
-    fn poll_turns<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<Result<T, TimedOut>> {
-        self.relay.attend(context.waker());
-        let waker = self.waker.clone();
-        let mut inner = Context::from_waker(&waker);
-        let mut turns = 1..TURNS_MAX;
-        loop {
-            self.relay.look();
-            self.go_on(&mut inner);
-            if let Poll::Ready(done) = poll(self, &mut inner) {
-                self.relay.look_away();
-                return Poll::Ready(Ok(done));
-            }
-            if !self.relay.was_called() {
-                break;
-            }
-            if turns.next().is_none() {
-                self.relay.look_away();
-                context.waker().wake_by_ref();
-                break;
-            }
-        }
-        self.deadline.poll(&mut inner).map(|()| Err(TimedOut))
-    }
-
-    /// Ends its use: nobody is woken for it any more. Gives back whether it was open and had nothing left to do when it
-    /// was last looked at. If its app has closed it since, a request that it is given comes back unsent, where that is
-    /// noticed before it is written.
-    pub(super) fn left_free(&mut self) -> bool {
-        self.relay.leave();
-        self.protocol.is_some() && self.requests.is_ready()
-    }
-
-    /// Whether it is free now: looks at one that nobody uses.
-    pub(super) fn is_free(&mut self) -> bool {
-        let waker = self.waker.clone();
-        self.go_on(&mut Context::from_waker(&waker));
-        self.protocol.is_some() && self.requests.is_ready()
-    }
-
-    fn go_on(&mut self, context: &mut Context<'_>) {
-        if let Some(protocol) = &mut self.protocol
-            // What went wrong is told to the one who waits for the answer.
-            && Pin::new(protocol).poll(context).is_ready()
-        {
-            self.protocol = None;
-        }
+    pub(super) async fn close(mut self) {
+        let _ = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await;
     }
 }

@@ -2,31 +2,28 @@
 //!
 //! # Why
 //! A pooled client off the shelf has a task for each connection: every exchange is handed over to it and back,
-//! through two channels and the runtime's queue, and each hand-over costs as much as what is done in between.
-//! Here the task of the event drives the connection that it uses.
+//! through two channels and the runtime's queue, and each hand-over costs as much as what is done in between. And it
+//! makes maps of headers of which nobody asks for more than three. Here the task of the event writes its request and
+//! reads the answer by itself.
 
+mod answer;
 mod connection;
-mod joining;
-mod relay;
 mod resolver;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::Uri;
 use hyper::http::uri::{Authority, Scheme};
-use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
+pub use crate::work::pool::answer::{ANSWER_BYTES_MAX, Answer};
 use crate::work::pool::connection::{Connection, Unanswered};
 use crate::work::pool::resolver::CheckedResolver;
 
@@ -128,8 +125,9 @@ impl Pool {
         self.has_tls
     }
 
-    /// Sends a request to `upstream` and has the answer read, all of it within `limit` from `now` on. It is made once there is a
-    /// connection for it, and sent as it is: its target is path and query. What is broken off closes its connection.
+    /// Sends a request to `upstream` and reads its answer, all of it within `limit` from `now` on. `write_head` appends
+    /// the request's head, its empty line included, and is asked again if it has to. What is broken off closes its
+    /// connection.
     ///
     /// A kept connection may turn out to be closed when it is used; if nothing of the request was written by then,
     /// another one gets it. An app that answers before it has read all of the request is given the rest of it, as
@@ -137,19 +135,15 @@ impl Pool {
     ///
     /// # Errors
     /// What went wrong.
-    pub async fn exchange<T, R>(
+    pub async fn exchange(
         &self,
         upstream: &Uri,
-        mut request: impl FnMut() -> Request<Full<Bytes>>,
+        write_head: impl Fn(&mut Vec<u8>),
+        body: &[u8],
         now: Instant,
         limit: Duration,
-        read: impl Fn(Response<Incoming>) -> R,
-    ) -> Result<T, Failed>
-    where
-        R: Future<Output = Result<T, String>>,
-    {
+    ) -> Result<Answer, Failed> {
         let until = now + limit;
-        let mut unsent: Option<Box<Request<Full<Bytes>>>> = None;
         loop {
             let kept = self.take(upstream, now);
             let is_new = kept.is_none();
@@ -162,28 +156,16 @@ impl Pool {
                     connected.map_err(Failed::Broken)?
                 }
             };
-            // It is large, so it stays where it is.
-            let sending = pin!(match unsent.take() {
-                Some(unsent) => connection.send(*unsent, until),
-                None => connection.send(request(), until),
-            });
-            match connection.answered(sending, &read).await {
-                Ok(answer) => {
-                    let answer = answer.map_err(Failed::Broken)?;
-                    // Nearly always at once, so that nobody waits.
-                    if connection.left_free() || connection.freed().await {
+            match connection.exchange(&write_head, body, until).await {
+                Ok((answer, is_reusable)) => {
+                    if is_reusable {
                         self.keep(upstream, connection);
                     }
                     return Ok(answer);
                 }
-                Err(Unanswered::TimedOut) => return Err(Failed::TimedOut),
-                Err(Unanswered::Failed {
-                    error,
-                    unsent: back,
-                }) => match back {
-                    Some(_) if !is_new => unsent = back,
-                    Some(_) | None => return Err(Failed::Broken(reason(&error))),
-                },
+                Err(Unanswered::Unsent(_)) if !is_new => {}
+                Err(Unanswered::Unsent(reason)) => return Err(Failed::Broken(reason)),
+                Err(Unanswered::Failed(failed)) => return Err(failed),
             }
         }
     }
@@ -191,8 +173,7 @@ impl Pool {
     async fn connect(&self, upstream: &Uri) -> Result<Box<Connection>, String> {
         let connecting = self.connector.clone().call(upstream.clone());
         let stream = connecting.await.map_err(|error| reason(&*error))?;
-        let connection = Connection::begin(stream).await;
-        connection.map(Box::new).map_err(|error| reason(&error))
+        Ok(Box::new(Connection::new(stream)))
     }
 
     /// The connection that was used last. Its app may have closed it meanwhile, and then the request comes back.
@@ -251,7 +232,7 @@ fn locked(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
 }
 
 /// The innermost cause says what happened; the layers around it say only that something did.
-pub(in crate::work) fn reason(error: &(dyn Error + 'static)) -> String {
+fn reason(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -1,10 +1,11 @@
-use http_body_util::BodyExt;
-use hyper::Method;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use bytes::Bytes;
+
+use super::connection::JOINED_BYTES;
 use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -72,18 +73,14 @@ async fn heard_by_the_runtime() {
     accepted.unwrap();
 }
 
-fn request() -> Request<Full<Bytes>> {
-    let body = Full::new(Bytes::from_static(b"body"));
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static("/hooks?a=b");
-    request
+fn head(into: &mut Vec<u8>) {
+    into.extend_from_slice(b"POST /hooks?a=b HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\n\r\n");
 }
 
-async fn read(response: Response<Incoming>) -> Result<Bytes, String> {
-    let body = response.into_body().collect().await;
-    body.map(|body| body.to_bytes())
-        .map_err(|error| error.to_string())
+/// Asks over the pool.
+async fn ask(pool: &Pool, upstream: &Uri) -> Result<Bytes, Failed> {
+    let answered = pool.exchange(upstream, head, b"body", Instant::now(), LIMIT);
+    answered.await.map(|answer| answer.body)
 }
 
 #[tokio::test]
@@ -100,7 +97,7 @@ async fn a_connection_is_used_again_and_asked_for_path_and_query() {
             assert!(heard.starts_with("POST /hooks?a=b HTTP/1.1\r\n"), "{heard}");
             socket.write_all(OK).await.unwrap();
         };
-        let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
+        let asking = ask(&pool, &app.upstream);
         let (answer, ()) = tokio::join!(asking, serving);
         assert_eq!(answer.unwrap(), "ok");
     }
@@ -115,10 +112,7 @@ async fn one_that_the_app_closed_or_wants_closed_is_not_used_again() {
         for _ in 0..3 {
             let upstream = app.upstream.clone();
             let asking = async {
-                let answered = pool
-                    .exchange(&upstream, request, Instant::now(), LIMIT, read)
-                    .await;
-                assert_eq!(answered.unwrap(), "ok");
+                assert_eq!(ask(&pool, &upstream).await.unwrap(), "ok");
             };
             let ((), socket) = tokio::join!(asking, answered_once(&mut app, answer));
             assert_eq!(pool.idle().plain.contains_key(&*origin), answer == OK);
@@ -142,7 +136,7 @@ async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_tw
         hear(&mut socket).await;
         drop(socket);
     };
-    let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
+    let asking = ask(&pool, &app.upstream);
     let (answer, ()) = tokio::join!(asking, serving);
     assert!(answer.is_err());
     assert!(!app.accepted_another());
@@ -152,7 +146,7 @@ async fn a_connection_that_closes_under_the_request_is_an_error_and_not_tried_tw
 async fn an_exchange_that_is_dropped_half_way_closes_its_connection() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
     let mut socket = {
-        let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
+        let asking = ask(&pool, &app.upstream);
         tokio::pin!(asking);
         let serving = async {
             let mut socket = app.accepted.recv().await.unwrap();
@@ -180,36 +174,60 @@ async fn an_answer_that_comes_piece_by_piece_is_read_whole() {
         }
         socket
     };
-    let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
+    let asking = ask(&pool, &app.upstream);
     let (answer, _socket) = tokio::join!(asking, serving);
     assert_eq!(answer.unwrap(), "ok");
 }
 
 #[tokio::test]
-async fn a_request_that_meets_a_closed_connection_comes_back_to_go_another_way() {
-    let (near, mut far) = tokio::io::duplex(1024);
-    let mut connection = connection::Connection::begin(TokioIo::new(near))
-        .await
-        .unwrap();
-    // One that was used ends in order when it is closed, which is no error to anybody.
-    let serving = async {
-        hear(&mut far).await;
-        far.write_all(OK).await.unwrap();
-    };
+async fn a_request_that_meets_a_closed_connection_goes_another_way() {
     let until = Instant::now() + LIMIT;
-    let sending = pin!(connection.send(request(), until));
-    let (answer, ()) = tokio::join!(connection.answered(sending, read), serving);
-    assert_eq!(answer.ok().unwrap().unwrap(), "ok");
-    assert!(connection.left_free());
-    drop(far);
-    let sending = pin!(connection.send(request(), until));
-    match connection.answered(sending, read).await {
-        Err(connection::Unanswered::Failed { unsent, .. }) => {
-            assert_eq!(unsent.expect("it was written").uri().path(), "/hooks");
+    // It has ended, something was said over it, or it is an end and a word at once.
+    for (said, is_left) in [(&b""[..], true), (OK, false), (b"\r\n", true)] {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut connection = Connection::new(TokioIo::new(near));
+        let serving = async {
+            hear(&mut far).await;
+            far.write_all(OK).await.unwrap();
+        };
+        let asking = connection.exchange(head, b"body", until);
+        let (answer, ()) = tokio::join!(asking, serving);
+        let (answer, is_reusable) = answer.unwrap();
+        assert!(answer.body == "ok" && is_reusable && connection.is_free());
+        far.write_all(said).await.unwrap();
+        let mut far = Some(far);
+        if is_left {
+            far = None;
         }
-        Err(connection::Unanswered::TimedOut) => panic!("it is held back"),
-        Ok(_) => panic!("nobody answered"),
+        match connection.exchange(head, b"body", until).await {
+            Err(Unanswered::Unsent(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        drop(far);
     }
+}
+
+#[tokio::test]
+async fn nothing_is_taken_for_an_answer_that_was_said_before_the_request() {
+    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+    let upstream = app.upstream.clone();
+    let asking = async {
+        // Over a new connection there is nobody to ask again.
+        let connection = pool.connect(&upstream).await.unwrap();
+        let mut socket = app.accepted.recv().await.unwrap();
+        socket.write_all(OK).await.unwrap();
+        heard_by_the_runtime().await;
+        pool.keep(&upstream, connection);
+        let serving = async {
+            let _socket = answered_once(&mut app, LAST).await;
+        };
+        let (answer, ()) = tokio::join!(ask(&pool, &upstream), serving);
+        assert_eq!(answer.unwrap(), "ok");
+        socket
+    };
+    let mut socket = asking.await;
+    // It was never asked.
+    assert_eq!(socket.read(&mut [0; 64]).await.unwrap_or(0), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,10 +244,7 @@ async fn no_request_is_held_back_by_a_connection_that_its_app_closes_beside_it()
     });
     let mut answered = 0;
     for _ in 0..ROUNDS {
-        match pool
-            .exchange(&upstream, request, Instant::now(), LIMIT, read)
-            .await
-        {
+        match ask(&pool, &upstream).await {
             Ok(_) => answered += 1,
             Err(Failed::Broken(_)) => {}
             Err(Failed::TimedOut) => panic!("it was held back"),
@@ -241,56 +256,123 @@ async fn no_request_is_held_back_by_a_connection_that_its_app_closes_beside_it()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_that_never_comes_to_its_answer_is_given_up_in_time_however_much_it_says() {
-    let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
-    let upstream = app.upstream.clone();
-    tokio::spawn(async move {
-        let mut socket = app.accepted.recv().await.unwrap();
-        hear(&mut socket).await;
-        let wait = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(4096);
-        while socket.write_all(&wait).await.is_ok() {}
-    });
-    let asking = pool.exchange(
-        &upstream,
-        request,
-        Instant::now(),
-        Duration::from_millis(200),
-        read,
-    );
-    let asked = tokio::time::timeout(LIMIT, asking).await;
-    assert_eq!(asked.expect("it is never given up"), Err(Failed::TimedOut));
+async fn an_app_that_never_comes_to_its_end_is_given_up_however_much_it_says() {
+    const CHUNK: &[u8] = b"0000000000000000;extension\r\n";
+    for (first, more, expected) in [
+        (
+            &b""[..],
+            &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
+            Failed::Broken("the head of the app's answer is too large".to_owned()),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;",
+            CHUNK.trim_ascii_end(),
+            Failed::Broken("a chunk of the app's answer is broken".to_owned()),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+            b"a: b\r\n",
+            Failed::Broken("a chunk of the app's answer is broken".to_owned()),
+        ),
+    ] {
+        let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+        let upstream = app.upstream.clone();
+        tokio::spawn(async move {
+            let mut socket = answered_once(&mut app, first).await;
+            let more = more.repeat(4096);
+            while socket.write_all(&more).await.is_ok() {}
+        });
+        let asked = tokio::time::timeout(LIMIT, ask(&pool, &upstream)).await;
+        assert_eq!(asked.expect("it is never given up"), Err(expected));
+    }
 }
 
 #[tokio::test]
 async fn an_app_that_answers_before_it_has_read_everything_gets_the_rest() {
     const BYTES: usize = 8 << 20;
+    let body = vec![b'x'; BYTES];
+    for (answer, is_kept) in [(OK, true), (LAST, false)] {
+        let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
+        let upstream = app.upstream.clone();
+        let mut wanted = Vec::new();
+        head(&mut wanted);
+        wanted.extend_from_slice(&body);
+        let serving = async {
+            let mut socket = app.accepted.recv().await.unwrap();
+            let mut heard = vec![0; 64 * 1024];
+            let mut bytes = socket.read(&mut heard).await.unwrap();
+            socket.write_all(answer).await.unwrap();
+            while bytes < wanted.len() {
+                let more = socket.read(&mut heard).await.unwrap();
+                assert_ne!(more, 0, "the request was cut off after {bytes} bytes");
+                assert_eq!(heard[..more], wanted[bytes..bytes + more]);
+                bytes += more;
+            }
+            socket
+        };
+        let asking = pool.exchange(&upstream, head, &body, Instant::now(), LIMIT);
+        let (answer, _socket) = tokio::join!(asking, serving);
+        assert_eq!(answer.unwrap().body, "ok");
+        assert_eq!(!pool.idle().is_empty(), is_kept);
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_answers_and_leaves_before_it_has_read_everything_has_answered() {
+    let body = vec![b'x'; 8 << 20];
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
-    let request = || request().map(|_| Full::new(Bytes::from(vec![b'x'; BYTES])));
+    let upstream = app.upstream.clone();
     let serving = async {
         let mut socket = app.accepted.recv().await.unwrap();
-        let mut heard = vec![0; 64 * 1024];
-        let mut bytes = socket.read(&mut heard).await.unwrap();
+        assert_ne!(socket.read(&mut [0; 1024]).await.unwrap(), 0);
         socket.write_all(OK).await.unwrap();
-        while bytes < BYTES {
-            let more = socket.read(&mut heard).await.unwrap();
-            assert_ne!(more, 0, "the request was cut off after {bytes} bytes");
-            bytes += more;
-        }
-        socket
+        // With the rest unread, which resets the connection.
     };
-    let asking = pool.exchange(&app.upstream, request, Instant::now(), LIMIT, read);
-    let (answer, _socket) = tokio::join!(asking, serving);
-    assert_eq!(answer.unwrap(), "ok");
+    let asking = pool.exchange(&upstream, head, &body, Instant::now(), LIMIT);
+    let (answer, ()) = tokio::join!(asking, serving);
+    assert_eq!(answer.unwrap().body, "ok");
+    assert!(pool.idle().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_goes_out_as_it_is_whatever_its_size_and_however_little_is_taken_at_a_time() {
+    let whole: Vec<u8> = (0..=u8::MAX).cycle().take(3 * JOINED_BYTES).collect();
+    for (head, body) in [
+        (2, 0),
+        (1, 1),
+        (700, JOINED_BYTES - 700),
+        (700, JOINED_BYTES - 699),
+        (JOINED_BYTES + 1, 0),
+        (JOINED_BYTES + 1, 1),
+        (JOINED_BYTES, 2 * JOINED_BYTES),
+    ] {
+        for at_a_time in [1, 100, 1 << 20] {
+            let (near, mut far) = tokio::io::duplex(at_a_time);
+            let mut connection = Connection::new(TokioIo::new(near));
+            let (first, rest) = whole.split_at(head);
+            let write_head = |into: &mut Vec<u8>| into.extend_from_slice(first);
+            let serving = async {
+                let mut heard = vec![0; head + body];
+                far.read_exact(&mut heard).await.unwrap();
+                far.write_all(OK).await.unwrap();
+                heard
+            };
+            let asking = connection.exchange(write_head, &rest[..body], Instant::now() + LIMIT);
+            let (answer, heard) = tokio::join!(asking, serving);
+            assert_eq!(heard, whole[..head + body]);
+            let (answer, is_reusable) = answer.unwrap();
+            assert!(answer.body == "ok" && is_reusable);
+        }
+    }
 }
 
 #[tokio::test]
 async fn one_whose_answer_is_refused_is_not_used_again() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
     let upstream = app.upstream.clone();
-    let refuse = async |_: Response<Incoming>| Err::<Bytes, _>("ambiguous".to_owned());
-    let asking = pool.exchange(&upstream, request, Instant::now(), LIMIT, refuse);
-    let (answer, _socket) = tokio::join!(asking, answered_once(&mut app, OK));
-    assert_eq!(answer, Err(Failed::Broken("ambiguous".to_owned())));
+    let twice = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok";
+    let (answer, _socket) = tokio::join!(ask(&pool, &upstream), answered_once(&mut app, twice));
+    assert!(matches!(answer, Err(Failed::Broken(_))), "{answer:?}");
     assert!(pool.idle().is_empty());
 }
 
