@@ -37,8 +37,8 @@
 //! # What is deliberately absent
 //!
 //! - No module but [`keepers::store`] knows redb, none but [`keepers::limit`] knows governor. Connections of
-//!   hyper are known to [`doors`] and to [`work::pool`], its messages to [`work`], and nothing below
-//!   knows more of it than methods, headers and statuses.
+//!   hyper are known to [`doors`], its messages to [`work`], and nothing below knows more of it than methods, headers
+//!   and statuses. Apps are spoken to by [`work::pool`] alone.
 //! - No way from a message to the app but through [`keepers::event`]: the forwarder takes an
 //!   [`Event<Clean>`](keepers::event::Clean), and only verification, a claim and the fate `Deliver` make one.
 //! - No handshake, certificate or version of HTTP beyond [`doors::server`]: the gate is handed a request, and a
