@@ -7,7 +7,6 @@ pub mod dead;
 pub mod digits;
 pub mod escaping;
 pub mod identity;
-pub mod joined;
 pub mod limits;
 pub mod message;
 pub mod outcome;
