@@ -1,9 +1,10 @@
-//! What is demanded of a chunked body's lines before any HTTP parser sees them (RFC 9112, 7.1).
+//! Chunked bodies (RFC 9112, 7.1): of a sender's, what is demanded before any HTTP parser sees them; of an app's answer,
+//! what is in them.
 //!
 //! Parsers differ about blanks around a size, about sizes that are too long for a word, and about line ends; hyper
 //! takes some of it. So a size is up to 16 hexadecimal digits and nothing else, each line ends in CRLF, and an
-//! extension is short and printable. This decodes nothing: hyper does, and what passes here it reads in the same
-//! way. Trailer fields are hyper's to judge, and are dropped; only their line ends are looked at.
+//! extension is short and printable. A sender's body is decoded by hyper, and what passes here it reads in the same
+//! way. Trailer fields are hyper's to judge, or nobody's, and are dropped; only their line ends are looked at.
 
 /// Digits of a size: as many as a word of 64 bits has.
 const SIZE_DIGITS_MAX: u8 = 16;
@@ -18,6 +19,10 @@ pub struct Chunks {
     /// The size of the chunk whose line or data is being read.
     size: u64,
 }
+
+/// What came must not be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
 
 /// What may come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,29 +60,42 @@ impl Chunks {
     /// Looks at the bytes that come next. How many of them, from the first on, are as they should be: if not all,
     /// the one behind them is not. What comes after the body is not looked at.
     pub fn check(&mut self, bytes: &[u8]) -> usize {
-        let mut checked = 0;
-        while let Some(&byte) = bytes.get(checked) {
-            let step = match self.next {
-                Next::Nothing => return bytes.len(),
-                Next::Data(left) => {
-                    let here = left.min((bytes.len() - checked) as u64);
-                    self.next = match left - here {
-                        0 => Next::DataCr,
-                        left => Next::Data(left),
-                    };
-                    usize::try_from(here).unwrap_or(usize::MAX)
-                }
-                next => match self.after(next, byte) {
-                    Some(after) => {
-                        self.next = after;
-                        1
-                    }
-                    None => return checked,
-                },
-            };
-            checked += step;
+        let mut left = bytes;
+        loop {
+            match self.data(&mut left) {
+                Ok(Some(_)) => {}
+                Ok(None) => return bytes.len(),
+                Err(Broken) => return bytes.len() - left.len(),
+            }
         }
-        checked
+    }
+
+    /// Takes the next piece of data off the front, with what stands before it. `None` if there is no more of it: then
+    /// all was taken that belongs to the body.
+    ///
+    /// # Errors
+    /// If what stands first then must not be there.
+    pub fn data<'a>(&mut self, left: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Broken> {
+        while let Some((&byte, rest)) = left.split_first() {
+            match self.next {
+                Next::Nothing => return Ok(None),
+                Next::Data(size) => {
+                    let here = usize::try_from(size).unwrap_or(usize::MAX);
+                    let (data, rest) = left.split_at_checked(here).unwrap_or((left, &[]));
+                    self.next = match size - data.len() as u64 {
+                        0 => Next::DataCr,
+                        size => Next::Data(size),
+                    };
+                    *left = rest;
+                    return Ok(Some(data));
+                }
+                next => {
+                    self.next = self.after(next, byte).ok_or(Broken)?;
+                    *left = rest;
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the body has come to its end.

@@ -41,7 +41,7 @@ struct Fields<'a> {
 /// Headers that there is room for at once; most providers send no more.
 const KEPT_USUALLY: usize = 8;
 
-/// A CloudEvents attribute or forwarding header longer than this is left out rather than passed on.
+/// A CloudEvents attribute or a host longer than this is left out rather than passed on.
 const VALUE_BYTES_MAX: usize = 1024;
 
 /// What stands between a header's name and its value.

@@ -6,25 +6,23 @@
 
 use std::net::IpAddr;
 
-use bytes::BufMut;
-
 /// Appends an address as it is usually written.
-pub fn write_address(text: &mut impl BufMut, address: IpAddr) {
+pub fn write_address(text: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(v4) = address else {
-        text.put_slice(address.to_string().as_bytes());
+        text.extend_from_slice(address.to_string().as_bytes());
         return;
     };
     for (place, octet) in v4.octets().into_iter().enumerate() {
         if place > 0 {
-            text.put_slice(b".");
+            text.extend_from_slice(b".");
         }
         write_number(text, octet);
     }
 }
 
 /// Appends a number.
-pub fn write_number(text: &mut impl BufMut, number: impl itoa::Integer) {
-    text.put_slice(itoa::Buffer::new().format(number).as_bytes());
+pub fn write_number(text: &mut Vec<u8>, number: impl itoa::Integer) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Two digits of a number below 100.

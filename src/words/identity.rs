@@ -10,7 +10,6 @@
 
 use std::fmt;
 
-use bytes::BufMut;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
@@ -75,11 +74,11 @@ impl Key {
     }
 
     /// Appends [`Key::idempotency_key`].
-    pub fn write_idempotency_key(&self, text: &mut impl BufMut) {
+    pub fn write_idempotency_key(&self, text: &mut Vec<u8>) {
         let mut digits = [0; 2 * Self::LEN];
         HEXLOWER.encode_mut(&self.0, &mut digits);
-        text.put_slice(IDEMPOTENCY_PREFIX.as_bytes());
-        text.put_slice(&digits);
+        text.extend_from_slice(IDEMPOTENCY_PREFIX.as_bytes());
+        text.extend_from_slice(&digits);
     }
 
     /// The key behind an idempotency key.

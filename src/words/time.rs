@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::BufMut;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::Offset;
 
@@ -73,15 +72,15 @@ impl Timestamp {
     ///
     /// # Why
     /// Every request writes the time twice, and jiff's printer is made for any precision and any offset.
-    pub fn write_rfc3339(self, text: &mut impl BufMut) {
+    pub fn write_rfc3339(self, text: &mut Vec<u8>) {
         let Ok(time) = jiff::Timestamp::from_millisecond(self.0) else {
             // Outside of jiff's years -9999 to 9999; such a time never passed `parse_rfc3339`.
-            text.put_slice(format!("@{}", self.0).as_bytes());
+            text.extend_from_slice(format!("@{}", self.0).as_bytes());
             return;
         };
         let at = Offset::UTC.to_datetime(time);
         let Ok(year) = u16::try_from(at.year()) else {
-            text.put_slice(PRINTER.timestamp_to_string(&time).as_bytes());
+            text.extend_from_slice(PRINTER.timestamp_to_string(&time).as_bytes());
             return;
         };
         let [y1, y2] = digits::two((year / 100) as u8);
@@ -91,7 +90,7 @@ impl Timestamp {
         let [h1, h2] = digits::two(at.hour().unsigned_abs());
         let [m1, m2] = digits::two(at.minute().unsigned_abs());
         let [s1, s2] = digits::two(at.second().unsigned_abs());
-        text.put_slice(&[
+        text.extend_from_slice(&[
             y1, y2, y3, y4, b'-', month1, month2, b'-', day1, day2, b'T', h1, h2, b':', m1, m2,
             b':', s1, s2,
         ]);
@@ -100,9 +99,9 @@ impl Timestamp {
             let [second, third] = digits::two((millis % 100) as u8);
             let fraction = [b'.', b'0' + (millis / 100) as u8, second, third];
             let zeros = fraction.iter().rev().take_while(|digit| **digit == b'0');
-            text.put_slice(&fraction[..fraction.len() - zeros.count()]);
+            text.extend_from_slice(&fraction[..fraction.len() - zeros.count()]);
         }
-        text.put_slice(b"Z");
+        text.extend_from_slice(b"Z");
     }
 
     /// Milliseconds since the Unix epoch.

@@ -163,6 +163,12 @@ async fn what_is_no_whole_unambiguous_answer_is_a_bad_gateway() {
             )),
         ),
         (
+            "chunks without a size",
+            Reply::Raw(text(
+                "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n2\nab\n\n\n",
+            )),
+        ),
+        (
             "a length and chunks",
             Reply::Raw(text(
                 "HTTP/1.1 200 OK\ncontent-length: 2\ntransfer-encoding: chunked\n\n2\nab\n0\n\n",

@@ -1,5 +1,5 @@
-//! What an app answers, read as it comes. The grammar is a library's, the one that hyper reads with; what counts as a
-//! whole answer is decided here.
+//! What an app answers, read as it comes. Heads are parsed by the library that hyper reads with; what counts as a whole
+//! answer is decided here.
 //!
 //! # Why
 //! A connection on which the app and we disagree about an answer's end gives the next event an answer that is not its.
@@ -12,17 +12,20 @@ use httparse::{Header, ParserConfig, Response, Status};
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
+use crate::rules::chunks::{Broken, Chunks};
+
 /// Bytes of an answer's body that are kept; what comes after them is not waited for.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of an answer's head, with those of the interim answers before it.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Headers of an answer, and trailers.
+/// Headers of an answer.
 const HEADERS_MAX: usize = 100;
 
-/// Bytes of a chunk's size with its extensions, and of the trailers.
-const LINE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes between two pieces of an answer's data, or behind the last: the lines of chunks are far shorter, so that it bounds
+/// the trailers.
+const ASIDE_BYTES_MAX: usize = 16 * 1024;
 
 /// The `Content-Type` of most answers, which needs no memory.
 static USUAL_TYPES: [HeaderValue; 5] = [
@@ -49,7 +52,7 @@ pub struct Answer {
 /// An answer of which some has come.
 #[derive(Default)]
 pub(super) struct Reading {
-    /// What has come of a head, or of a line between chunks, that is not whole yet.
+    /// What has come of a head that is not whole yet.
     begun: Vec<u8>,
     /// Bytes of the heads that were read.
     head_bytes: usize,
@@ -80,27 +83,17 @@ struct Head {
 }
 
 /// How it is known where a body ends (RFC 9112, 6.3), and how much of it is still to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     /// After so many bytes.
     Length(u64),
     /// After the last chunk.
-    Chunked(Chunk),
+    Chunked {
+        chunks: Chunks,
+        /// Bytes since the last data.
+        aside: usize,
+    },
     /// With its connection.
     Close,
-}
-
-/// Where in a body of chunks (RFC 9112, 7.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chunk {
-    /// Before a chunk's size.
-    Size,
-    /// So many bytes before a chunk's end.
-    Data(u64),
-    /// Before the line end after a chunk.
-    End,
-    /// In the trailers, which are nobody's business.
-    Trailers,
 }
 
 const NO_HTTP: NoAnswer = NoAnswer("what the app answered is not HTTP/1.1");
@@ -138,10 +131,9 @@ impl Reading {
             return Ok(whole);
         }
         self.begun = left;
-        match self.head {
-            None if self.head_bytes + self.begun.len() > HEAD_BYTES_MAX => Err(TOO_LARGE),
-            Some(_) if self.begun.len() > LINE_BYTES_MAX => Err(BAD_CHUNK),
-            Some(_) | None => Ok(None),
+        match self.head_bytes + self.begun.len() > HEAD_BYTES_MAX {
+            true => Err(TOO_LARGE),
+            false => Ok(None),
         }
     }
 
@@ -151,7 +143,7 @@ impl Reading {
     /// If it does not.
     pub(super) fn end(self) -> Result<Whole, NoAnswer> {
         match self.head {
-            Some(head) if head.framing == Framing::Close => Ok(Whole {
+            Some(head) if matches!(head.framing, Framing::Close) => Ok(Whole {
                 answer: head.with(self.body),
                 is_reusable: false,
             }),
@@ -159,7 +151,7 @@ impl Reading {
         }
     }
 
-    /// Reads as far as lines are whole; gives back what it could not read.
+    /// Reads heads that are whole and all that comes after them; gives back what is left.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<(Option<Whole>, &'a [u8]), NoAnswer> {
         let mut left = bytes;
         let mut head = loop {
@@ -233,7 +225,7 @@ impl Head {
             framing: Framing::Close,
             is_kept_alive: is_1_1,
         };
-        let mut is_framed = false;
+        let (mut is_framed, mut is_closed) = (false, false);
         for Header { name, value } in headers {
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             if is("content-length") || is("transfer-encoding") {
@@ -243,14 +235,17 @@ impl Head {
                 }
                 head.framing = match is("content-length") {
                     true => Framing::Length(length(value).ok_or(AMBIGUOUS)?),
-                    false if is_1_1 && value.eq_ignore_ascii_case(b"chunked") => {
-                        Framing::Chunked(Chunk::Size)
-                    }
+                    false if is_1_1 && value.eq_ignore_ascii_case(b"chunked") => Framing::Chunked {
+                        chunks: Chunks::begin(),
+                        aside: 0,
+                    },
                     false => return Err(AMBIGUOUS),
                 };
             } else if is("connection") {
-                let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-                head.is_kept_alive &= !options.any(|option| option.eq_ignore_ascii_case(b"close"));
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    is_closed |= option.eq_ignore_ascii_case(b"close");
+                    head.is_kept_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
             } else if is("content-type") && head.content_type.is_none() {
                 head.content_type = own(value);
             } else if is("retry-after") && head.retry_after.is_none() {
@@ -258,8 +253,11 @@ impl Head {
             }
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            // There is no body. An app that announces one may send it, and it must not be taken for the next answer.
+            is_closed |= is_framed && !matches!(head.framing, Framing::Length(0));
             head.framing = Framing::Length(0);
         }
+        head.is_kept_alive &= !is_closed;
         Ok(head)
     }
 
@@ -290,65 +288,27 @@ impl Framing {
                 keep(body, data);
                 Ok(*length == 0)
             }
-            Self::Chunked(at) => at.read(left, body),
+            Self::Chunked { chunks, aside } => {
+                while body.len() < ANSWER_BYTES_MAX {
+                    let before = left.len();
+                    let data = chunks.data(left).map_err(|Broken| BAD_CHUNK)?;
+                    let Some(data) = data else {
+                        *aside += before - left.len();
+                        if *aside > ASIDE_BYTES_MAX {
+                            return Err(BAD_CHUNK);
+                        }
+                        return Ok(chunks.is_over());
+                    };
+                    *aside = 0;
+                    keep(body, data);
+                }
+                Ok(false)
+            }
             Self::Close => {
                 keep(body, mem::take(left));
                 Ok(false)
             }
         }
-    }
-}
-
-// === impl Chunk ===
-
-impl Chunk {
-    /// The same, of a body of chunks.
-    fn read(&mut self, left: &mut &[u8], body: &mut Vec<u8>) -> Result<bool, NoAnswer> {
-        while body.len() < ANSWER_BYTES_MAX {
-            *self = match self {
-                Self::Size => match cut_lines(left, httparse::parse_chunk_size(left))? {
-                    Some(0) => Self::Trailers,
-                    Some(size) => Self::Data(size),
-                    None => return Ok(false),
-                },
-                Self::Data(length) => {
-                    keep(body, cut_up_to(left, length));
-                    match length {
-                        0 => Self::End,
-                        _ => return Ok(false),
-                    }
-                }
-                Self::End => match left {
-                    [b'\r', b'\n', rest @ ..] => {
-                        *left = rest;
-                        Self::Size
-                    }
-                    [] | [b'\r'] => return Ok(false),
-                    _ => return Err(BAD_CHUNK),
-                },
-                Self::Trailers => {
-                    let mut trailers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-                    let parsed = httparse::parse_headers(left, &mut trailers);
-                    return cut_lines(left, parsed).map(|trailers| trailers.is_some());
-                }
-            };
-        }
-        Ok(false)
-    }
-}
-
-/// Takes off the front what was parsed there; `None` if it is not whole yet.
-fn cut_lines<T, E>(
-    left: &mut &[u8],
-    parsed: Result<Status<(usize, T)>, E>,
-) -> Result<Option<T>, NoAnswer> {
-    match parsed {
-        Ok(Status::Complete((bytes, parsed))) if bytes <= LINE_BYTES_MAX => {
-            cut(left, bytes);
-            Ok(Some(parsed))
-        }
-        Ok(Status::Partial) => Ok(None),
-        Ok(Status::Complete(_)) | Err(_) => Err(BAD_CHUNK),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Connection<S = Stream> {
     deadline: Deadline,
     /// The head of the request that is written, and a small body with it. Of one that was, the memory.
     head: Vec<u8>,
+    /// A write that fails may have written something all the same: TLS has records of its own below.
+    is_secure: bool,
 }
 
 /// Why a request got no answer.
@@ -51,25 +53,29 @@ struct Sending<'a> {
     body: &'a [u8],
     /// Bytes of both that were written.
     written: usize,
-    /// All of it is on its way.
-    is_done: bool,
+    /// Something may have been written.
+    is_begun: bool,
+    /// It is on its way as a whole, or cannot be.
+    end: Option<Result<(), String>>,
 }
 
 // === impl Connection ===
 
 impl<S: Read + Write + Unpin> Connection<S> {
     /// HTTP over a stream on which nothing was said yet.
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, is_secure: bool) -> Self {
         Self {
             stream,
             deadline: Deadline::new(),
             head: Vec::with_capacity(JOINED_BYTES),
+            is_secure,
         }
     }
 
     /// Sends a request and reads its answer until then. Gives back the answer, and whether another request may follow.
     ///
-    /// An app that answers before it has read all of the request is given the rest of it, as long as there is time.
+    /// An app that answers before it has read all of the request is given the rest of it, as long as there is time. One
+    /// that answers and leaves has answered.
     ///
     /// # Errors
     /// Why there is no answer. The connection must not be used again then, nor after this was broken off.
@@ -80,8 +86,7 @@ impl<S: Read + Write + Unpin> Connection<S> {
         until: Instant,
     ) -> Result<(Answer, bool), Unanswered> {
         if !self.is_free() {
-            let reason = "the app closed the connection, or spoke unasked";
-            return Err(Unanswered::Unsent(reason.to_owned()));
+            return Err(Unanswered::Unsent(GONE.to_owned()));
         }
         self.deadline.set(until);
         let mut sending = self.begin(write_head, body);
@@ -93,13 +98,17 @@ impl<S: Read + Write + Unpin> Connection<S> {
             let timed_out = || Err(Failed::TimedOut);
             self.deadline.poll(context).map(|()| timed_out())
         });
-        let whole = answered.await.map_err(|failed| match failed {
-            Failed::Broken(reason) if sending.written == 0 => Unanswered::Unsent(reason),
-            failed => Unanswered::Failed(failed),
-        })?;
+        let whole = answered
+            .await
+            .map_err(|failed| match (failed, sending.end.take()) {
+                // It was not for want of time, and the end of the answer is not what came first.
+                (_, Some(Err(reason))) | (Failed::Broken(reason), _) => sending.failed(reason),
+                (Failed::TimedOut, _) => Unanswered::Failed(Failed::TimedOut),
+            })?;
         // Nearly always it was sent before, so that nobody waits.
-        let is_reusable = sending.is_done || self.sent(&mut sending).await;
-        Ok((whole.answer, whole.is_reusable && is_reusable))
+        let is_silent = sending.end.is_some() || self.give_rest(&mut sending).await;
+        let is_sent = sending.end == Some(Ok(()));
+        Ok((whole.answer, whole.is_reusable && is_silent && is_sent))
     }
 
     fn begin<'a>(
@@ -117,7 +126,8 @@ impl<S: Read + Write + Unpin> Connection<S> {
         Sending {
             body,
             written: 0,
-            is_done: false,
+            is_begun: false,
+            end: None,
         }
     }
 
@@ -127,56 +137,64 @@ impl<S: Read + Write + Unpin> Connection<S> {
         sending: &mut Sending<'_>,
         reading: &mut Reading,
     ) -> Poll<Result<Whole, String>> {
-        let sent = self.poll_send(context, sending);
-        // It may have answered all the same, and left before it had read everything.
+        let is_sent = self.poll_send(context, sending).is_ready();
+        if sending.written == 0 {
+            // What is said now answers nothing.
+            return match self.poll_read(context, |_| ()) {
+                Poll::Pending if !is_sent => Poll::Pending,
+                Poll::Pending | Poll::Ready(_) => Poll::Ready(Err(GONE.to_owned())),
+            };
+        }
+        // Also where it could not be sent: an app that has answered may leave before it has read everything.
         loop {
             let read = self.poll_read(context, |bytes| match bytes {
                 [] => mem::take(reading).end().map(Some),
                 bytes => reading.take(bytes),
             });
-            match read {
-                Poll::Ready(Ok(Ok(Some(whole)))) => return Poll::Ready(Ok(whole)),
-                Poll::Ready(Ok(Ok(None))) => {}
-                Poll::Ready(Ok(Err(NoAnswer(why)))) => return Poll::Ready(Err(why.to_owned())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(reason(&error))),
-                Poll::Pending => break,
+            match ready!(read) {
+                Ok(Ok(Some(whole))) => return Poll::Ready(Ok(whole)),
+                Ok(Ok(None)) => {}
+                Ok(Err(NoAnswer(why))) => return Poll::Ready(Err(why.to_owned())),
+                Err(error) => return Poll::Ready(Err(reason(&error))),
             }
-        }
-        match sent {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(reason(&error))),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Writes what is left of a request after its answer. Gives back whether it was written, and nothing else was said.
-    async fn sent(&mut self, sending: &mut Sending<'_>) -> bool {
-        let sent = poll_fn(|context| {
-            let said = self.poll_read(context, |_| ());
+    /// Writes what is left of a request after its answer. Gives back whether nothing else was said meanwhile.
+    async fn give_rest(&mut self, sending: &mut Sending<'_>) -> bool {
+        let given = poll_fn(|context| {
+            let is_silent = self.poll_read(context, |_| ()).is_pending();
             match self.poll_send(context, sending) {
-                Poll::Ready(sent) => Poll::Ready(sent.is_ok() && said.is_pending()),
-                Poll::Pending if said.is_ready() => Poll::Ready(false),
+                Poll::Ready(()) => Poll::Ready(is_silent),
+                Poll::Pending if !is_silent => Poll::Ready(false),
                 Poll::Pending => self.deadline.poll(context).map(|()| false),
             }
         });
-        sent.await
+        given.await
     }
 
-    fn poll_send(
+    /// Writes until there is an end of it.
+    fn poll_send(&mut self, context: &mut Context<'_>, sending: &mut Sending<'_>) -> Poll<()> {
+        if sending.end.is_none() {
+            let sent = ready!(self.poll_write_all(context, sending));
+            sending.end = Some(sent.map_err(|error| reason(&error)));
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_write_all(
         &mut self,
         context: &mut Context<'_>,
         sending: &mut Sending<'_>,
     ) -> Poll<io::Result<()>> {
-        while !sending.is_done {
+        loop {
             let stream = Pin::new(&mut self.stream);
             let head = self.head.get(sending.written..).unwrap_or_default();
             let of_body = sending.written.saturating_sub(self.head.len());
             let body = sending.body.get(of_body..).unwrap_or_default();
+            sending.is_begun |= self.is_secure;
             let written = match (head, body) {
-                ([], []) => {
-                    ready!(stream.poll_flush(context))?;
-                    sending.is_done = true;
-                    continue;
-                }
+                ([], []) => return stream.poll_flush(context),
                 (all, []) | ([], all) => ready!(stream.poll_write(context, all))?,
                 (head, body) => {
                     let both = [IoSlice::new(head), IoSlice::new(body)];
@@ -187,8 +205,8 @@ impl<S: Read + Write + Unpin> Connection<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             sending.written += written;
+            sending.is_begun = true;
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Has somebody look at what has come; at nothing, if nothing more will.
@@ -203,11 +221,12 @@ impl<S: Read + Write + Unpin> Connection<S> {
         Poll::Ready(Ok(look(read.filled())))
     }
 
-    /// Whether nothing has come over one that nobody uses, not even its end. What comes later may still meet a request.
+    /// Whether nothing has come over one that nobody uses, not even its end. What comes later, or is not known to the
+    /// runtime yet, may still meet a request.
     pub(super) fn is_free(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         let said = poll_fn(|context| Poll::Ready(self.poll_read(context, |_| ())));
-        // The runtime says of nothing that it has come to a task that has done much in its turn.
+        // To a task that has done much in its turn the runtime says that nothing has come.
         match pin!(unconstrained(said)).poll(&mut context) {
             Poll::Ready(said) => said.is_pending(),
             Poll::Pending => false,
@@ -219,3 +238,20 @@ impl<S: Read + Write + Unpin> Connection<S> {
         let _ = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await;
     }
 }
+
+// === impl Sending ===
+
+impl Sending<'_> {
+    fn failed(&self, reason: String) -> Unanswered {
+        match self.is_begun {
+            true => Unanswered::Failed(Failed::Broken(reason)),
+            false => Unanswered::Unsent(reason),
+        }
+    }
+}
+
+/// Said of a connection over which a request cannot be sent any more.
+const GONE: &str = "the app closed the connection, or spoke unasked";
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 use hyper::http::uri::{Authority, Scheme};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -173,7 +173,8 @@ impl Pool {
     async fn connect(&self, upstream: &Uri) -> Result<Box<Connection>, String> {
         let connecting = self.connector.clone().call(upstream.clone());
         let stream = connecting.await.map_err(|error| reason(&*error))?;
-        Ok(Box::new(Connection::new(stream)))
+        let is_secure = matches!(stream, MaybeHttpsStream::Https(_));
+        Ok(Box::new(Connection::new(stream, is_secure)))
     }
 
     /// The connection that was used last. Its app may have closed it meanwhile, and then the request comes back.

@@ -1,7 +1,10 @@
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 use bytes::Bytes;
 
@@ -185,7 +188,7 @@ async fn a_request_that_meets_a_closed_connection_goes_another_way() {
     // It has ended, something was said over it, or it is an end and a word at once.
     for (said, is_left) in [(&b""[..], true), (OK, false), (b"\r\n", true)] {
         let (near, mut far) = tokio::io::duplex(1024);
-        let mut connection = Connection::new(TokioIo::new(near));
+        let mut connection = Connection::new(TokioIo::new(near), false);
         let serving = async {
             hear(&mut far).await;
             far.write_all(OK).await.unwrap();
@@ -348,7 +351,7 @@ async fn a_request_goes_out_as_it_is_whatever_its_size_and_however_little_is_tak
     ] {
         for at_a_time in [1, 100, 1 << 20] {
             let (near, mut far) = tokio::io::duplex(at_a_time);
-            let mut connection = Connection::new(TokioIo::new(near));
+            let mut connection = Connection::new(TokioIo::new(near), false);
             let (first, rest) = whole.split_at(head);
             let write_head = |into: &mut Vec<u8>| into.extend_from_slice(first);
             let serving = async {
@@ -398,4 +401,98 @@ async fn no_more_are_kept_than_the_bound_and_none_for_longer_than_its_time() {
     assert_eq!(taken.old.len(), IDLE_MAX - 1);
     assert!(idle.take(upstream, last).is_none());
     assert!(idle.take_old(last).is_empty() && idle.is_empty());
+}
+
+/// A pool that trusts an app which only it knows, and that app.
+async fn pool_and_secure_app() -> (Arc<Pool>, Uri, TcpListener, TlsAcceptor) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let served = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let trusted = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut http = HttpConnector::new_with_resolver(CheckedResolver::new());
+    http.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new().with_tls_config(trusted);
+    let pool = Arc::new(Pool {
+        has_tls: true,
+        connector: connector.https_only().enable_http1().wrap_connector(http),
+        idle: Arc::default(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let upstream = format!("https://localhost:{port}/").parse().unwrap();
+    (pool, upstream, listener, Arc::new(served).into())
+}
+
+#[tokio::test]
+async fn an_app_is_spoken_to_by_tls_and_told_when_its_connection_ends() {
+    const BYTES: usize = 300_000;
+    let (pool, upstream, listener, tls) = pool_and_secure_app().await;
+    let serving = async {
+        let mut socket = tls
+            .accept(listener.accept().await.unwrap().0)
+            .await
+            .unwrap();
+        let mut wanted = Vec::new();
+        head(&mut wanted);
+        for body in [0, 4, BYTES] {
+            let mut heard = vec![0; wanted.len() + body];
+            socket.read_exact(&mut heard).await.unwrap();
+            assert!(heard.starts_with(&wanted) && heard.ends_with(&vec![b'x'; body]));
+            for piece in OK.chunks(20) {
+                socket.write_all(piece).await.unwrap();
+                socket.flush().await.unwrap();
+            }
+        }
+        socket
+    };
+    let asking = async {
+        for body in [0, 4, BYTES] {
+            let body = vec![b'x'; body];
+            let answered = pool.exchange(&upstream, head, &body, Instant::now(), LIMIT);
+            assert_eq!(answered.await.unwrap().body, "ok");
+        }
+    };
+    let ((), mut socket) = tokio::join!(asking, serving);
+    let old = pool.idle().take_old(Instant::now() + IDLE_TIMEOUT);
+    assert_eq!(old.len(), 1);
+    close_all(old);
+    // Without its word for the end this would be an error.
+    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_must_say_so_by_tls() {
+    let (pool, upstream, listener, tls) = pool_and_secure_app().await;
+    for says_so in [true, false] {
+        let serving = async {
+            let mut socket = tls
+                .accept(listener.accept().await.unwrap().0)
+                .await
+                .unwrap();
+            hear(&mut socket).await;
+            socket
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\nok")
+                .await
+                .unwrap();
+            socket.flush().await.unwrap();
+            if says_so {
+                socket.shutdown().await.unwrap();
+            }
+        };
+        let (answer, ()) = tokio::join!(ask(&pool, &upstream), serving);
+        assert_eq!(answer.is_ok(), says_so, "{answer:?}");
+    }
 }

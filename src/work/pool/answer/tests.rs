@@ -48,7 +48,11 @@ fn a_connection_is_used_again_only_where_both_sides_know_that_it_goes_on() {
             "HTTP/1.1 200 OK\ntransfer-encoding: Chunked\n\n2\nok\n0\n\n",
             true,
         ),
-        ("HTTP/1.1 204 OK\ncontent-length: 2\n\n", true),
+        ("HTTP/1.1 204 OK\ncontent-length: 0\n\n", true),
+        (
+            "HTTP/1.0 200 OK\nconnection: Keep-Alive\ncontent-length: 2\n\nok",
+            true,
+        ),
         ("HTTP/1.1 304 OK\n\n", true),
         (
             "HTTP/1.1 100 OK\nconnection: close\n\nHTTP/1.1 204 OK\n\n",
@@ -61,6 +65,8 @@ fn a_connection_is_used_again_only_where_both_sides_know_that_it_goes_on() {
         // What the app will close, or what may follow on another answer.
         ("HTTP/1.1 200 OK\n\nok", false),
         ("HTTP/1.0 200 OK\ncontent-length: 2\n\nok", false),
+        ("HTTP/1.1 204 OK\ncontent-length: 2\n\n", false),
+        ("HTTP/1.1 304 OK\ntransfer-encoding: chunked\n\n", false),
         (
             "HTTP/1.1 200 OK\nconnection: x, Close\ncontent-length: 2\n\nok",
             false,
@@ -132,7 +138,12 @@ fn what_is_said_twice_or_in_an_unknown_way_is_no_answer() {
         ("x\nok\n0\n\n", BAD_CHUNK),
         ("-2\nok\n0\n\n", BAD_CHUNK),
         ("11111111111111111\nok", BAD_CHUNK),
-        ("0\nno trailer\n\n", BAD_CHUNK),
+        ("\n\n", BAD_CHUNK),
+        ("2\nok\n\n\n", BAD_CHUNK),
+        (";a\n\n", BAD_CHUNK),
+        (" \n\n", BAD_CHUNK),
+        (" 2\nok\n0\n\n", BAD_CHUNK),
+        ("0x2\nok\n0\n\n", BAD_CHUNK),
     ] {
         let read = read_text(&format!(
             "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n{chunks}"
@@ -142,7 +153,59 @@ fn what_is_said_twice_or_in_an_unknown_way_is_no_answer() {
 }
 
 #[test]
-fn heads_and_lines_have_bounds_in_whatever_pieces_they_come() {
+fn a_line_between_chunks_ends_in_one_way() {
+    for (chunks, expected) in [
+        ("2\r\nok\r\n0\r\na: b\r\n\r\n", None),
+        ("2\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
+        ("2;a\nXX\r\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
+        ("2;a\rXX\r\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
+        ("2\r\nok\n0\r\n\r\n", Some(BAD_CHUNK)),
+        ("2\r\nok\r\n0\n\r\n", Some(BAD_CHUNK)),
+        ("2\r\nok\r\n0\r\n\n", Some(BAD_CHUNK)),
+        ("2\r\nok\r\n0\r\na: b\n\r\n", Some(BAD_CHUNK)),
+        ("2\r\nok\r\n0\r\na: b\r\n\n", Some(BAD_CHUNK)),
+    ] {
+        let text = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}");
+        for pieces in [text.len(), 1] {
+            let read = read(text.as_bytes().chunks(pieces));
+            assert_eq!(read.err(), expected, "{chunks:?} in {pieces}");
+        }
+    }
+}
+
+#[test]
+fn what_chunks_say_beside_their_data_is_bounded() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = |bytes: usize| format!("{head}1;{}\r\na\r\n0\r\n\r\n", "x".repeat(bytes));
+    let trailers = |bytes: usize| format!("{head}1\r\na\r\n0\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+    for (text, expected) in [
+        (chunk(256), None),
+        (chunk(257), Some(BAD_CHUNK)),
+        (trailers(ASIDE_BYTES_MAX - 100), None),
+        (trailers(ASIDE_BYTES_MAX), Some(BAD_CHUNK)),
+    ] {
+        for size in [1, 1000, text.len()] {
+            let read = read(text.as_bytes().chunks(size));
+            assert_eq!(read.err(), expected, "{} in {size}", text.len());
+        }
+    }
+    // However small the chunks are.
+    let small = b"0000000000001;a=b\r\na\r\n".repeat(20_000);
+    let small = [head.as_bytes(), &small, b"0\r\n\r\n"].concat();
+    assert_eq!(read(small.chunks(999)).unwrap().answer.body.len(), 20_000);
+}
+
+#[test]
+fn a_length_beyond_four_gigabytes_is_not_taken_for_a_small_one() {
+    let mut reading = Reading::default();
+    let text = b"HTTP/1.1 200 OK\r\ncontent-length: 4294967298\r\n\r\nok";
+    assert!(reading.take(text).unwrap().is_none());
+    let text = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n100000002\r\nok\r\n0\r\n\r\n";
+    assert!(Reading::default().take(text).unwrap().is_none());
+}
+
+#[test]
+fn heads_have_bounds_in_whatever_pieces_they_come() {
     let head = |value: usize| {
         format!(
             "HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n",
@@ -157,12 +220,6 @@ fn heads_and_lines_have_bounds_in_whatever_pieces_they_come() {
             "HTTP/1.1 103 Hints\r\nlink: a\r\n\r\n".repeat(times)
         )
     };
-    let chunk = |bytes: usize| {
-        format!(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0;{}\r\n\r\n",
-            "x".repeat(bytes)
-        )
-    };
     for (text, expected) in [
         (head(HEAD_BYTES_MAX - around), None),
         (head(HEAD_BYTES_MAX + 1), Some(TOO_LARGE)),
@@ -170,8 +227,6 @@ fn heads_and_lines_have_bounds_in_whatever_pieces_they_come() {
         (many(HEADERS_MAX + 1), Some(TOO_LARGE)),
         (interim(1000), None),
         (interim(4000), Some(TOO_LARGE)),
-        (chunk(LINE_BYTES_MAX - 8), None),
-        (chunk(LINE_BYTES_MAX + 8), Some(BAD_CHUNK)),
     ] {
         for size in [1, 1000] {
             let read = read(text.as_bytes().chunks(size));

@@ -1,0 +1,208 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex};
+
+use super::*;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What a stream says when it is asked, and that it has to wait when it was asked often enough.
+#[derive(Default)]
+struct Scripted {
+    reads: VecDeque<Poll<io::Result<&'static [u8]>>>,
+    writes: VecDeque<Poll<io::Result<usize>>>,
+}
+
+impl Read for Scripted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let said = ready!(self.reads.pop_front().unwrap_or(Poll::Pending))?;
+        into.put_slice(said);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Scripted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.writes.pop_front().unwrap_or(Poll::Pending))?;
+        Poll::Ready(Ok(taken.min(bytes.len())))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn reset<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+}
+
+fn head(into: &mut Vec<u8>) {
+    into.extend_from_slice(b"POST / HTTP/1.1\r\ncontent-length: 4\r\n\r\n");
+}
+
+fn is_failed(answered: &Result<(Answer, bool), Unanswered>) -> bool {
+    matches!(answered, Err(Unanswered::Failed(Failed::Broken(_))))
+}
+
+fn is_unsent(answered: &Result<(Answer, bool), Unanswered>) -> bool {
+    matches!(answered, Err(Unanswered::Unsent(_)))
+}
+
+/// What becomes of a request on such a stream, looked at twice.
+async fn over(scripted: Scripted, is_secure: bool) -> Result<(Answer, bool), Unanswered> {
+    let mut connection = Connection::new(scripted, is_secure);
+    let asking = connection.exchange(head, b"body", Instant::now() + LIMIT);
+    let mut asking = pin!(asking);
+    let mut looks = 0;
+    poll_fn(|context| {
+        looks += 1;
+        assert!(looks < 4, "it waits");
+        context.waker().wake_by_ref();
+        asking.as_mut().poll(context)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nothing_is_an_answer_to_a_request_of_which_nothing_was_written() {
+    for first in [reset(), Poll::Pending] {
+        let scripted = Scripted {
+            reads: [Poll::Pending, Poll::Ready(Ok(OK))].into(),
+            writes: [first].into(),
+        };
+        let answered = over(scripted, false).await;
+        assert!(is_unsent(&answered), "{answered:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_unsent_only_if_nothing_of_it_can_have_been_written() {
+    let writes = |writes: [Poll<io::Result<usize>>; 2]| Scripted {
+        reads: [Poll::Pending, Poll::Pending, reset()].into(),
+        writes: writes.into(),
+    };
+    let answered = over(writes([reset(), reset()]), false).await;
+    assert!(is_unsent(&answered), "{answered:?}");
+    let answered = over(writes([Poll::Ready(Ok(1)), reset()]), false).await;
+    assert!(is_failed(&answered), "{answered:?}");
+    let answered = over(writes([reset(), reset()]), true).await;
+    assert!(is_failed(&answered), "{answered:?}");
+}
+
+#[tokio::test]
+async fn an_answer_counts_though_its_app_left_before_it_had_read_everything() {
+    // The runtime knows of it only later.
+    let scripted = Scripted {
+        reads: [Poll::Pending, Poll::Pending, Poll::Ready(Ok(OK))].into(),
+        writes: [Poll::Ready(Ok(5)), reset()].into(),
+    };
+    let (answer, is_reusable) = over(scripted, false).await.unwrap();
+    assert!(answer.body == "ok" && !is_reusable);
+    // It left without a word.
+    for last in [reset(), Poll::Ready(Ok(&b""[..]))] {
+        let scripted = Scripted {
+            reads: [Poll::Pending, Poll::Pending, last].into(),
+            writes: [Poll::Ready(Ok(5)), reset()].into(),
+        };
+        let answered = over(scripted, false).await;
+        assert!(is_failed(&answered), "{answered:?}");
+    }
+}
+
+/// A connection and its app.
+fn pair(bytes: usize) -> (Connection<TokioIo<DuplexStream>>, DuplexStream) {
+    let (near, far) = duplex(bytes);
+    (Connection::new(TokioIo::new(near), false), far)
+}
+
+#[tokio::test]
+async fn what_a_stream_keeps_back_is_flushed() {
+    let (near, mut far) = duplex(1024);
+    let mut connection = Connection::new(TokioIo::new(BufStream::new(near)), true);
+    let serving = async {
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"body") {
+            assert_ne!(far.read_buf(&mut heard).await.unwrap(), 0);
+        }
+        far.write_all(OK).await.unwrap();
+    };
+    let asking = connection.exchange(head, b"body", Instant::now() + LIMIT);
+    let both = async { tokio::join!(asking, serving) };
+    let (answer, ()) = tokio::time::timeout(LIMIT, both).await.expect("it waits");
+    assert_eq!(answer.unwrap().0.body, "ok");
+}
+
+#[tokio::test]
+async fn what_was_said_is_seen_by_a_task_that_has_had_its_share_of_the_time() {
+    let (mut connection, mut far) = pair(1024);
+    assert!(connection.is_free());
+    far.write_all(b"x").await.unwrap();
+    poll_fn(|context| {
+        let shares = (0..10_000).map(|_| pin!(tokio::task::consume_budget()).poll(context));
+        assert!(shares.into_iter().any(|share| share.is_pending()));
+        assert!(!connection.is_free());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_request_is_given_as_long_as_there_is_time() {
+    let body = vec![b'x'; 64 * 1024];
+    // Never read; read, but something else is said before; and closed.
+    for (more, closes) in [(&b""[..], false), (b"x", false), (b"", true)] {
+        let (mut connection, mut far) = pair(1024);
+        let began = Instant::now();
+        let serving = async {
+            far.write_all(OK).await.unwrap();
+            tokio::time::sleep(LIMIT / 2).await;
+            far.write_all(more).await.unwrap();
+            (!closes).then_some(far)
+        };
+        let asking = connection.exchange(head, &body, began + LIMIT);
+        let ((answered, took), _far) =
+            tokio::join!(async { (asking.await, began.elapsed()) }, serving);
+        let (answer, is_reusable) = answered.unwrap();
+        assert!(answer.body == "ok" && !is_reusable);
+        let expected = if more.is_empty() && !closes {
+            LIMIT
+        } else {
+            LIMIT / 2
+        };
+        assert!(
+            took >= expected && took < expected + Duration::from_millis(2),
+            "{took:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_an_unusual_head_is_not_kept() {
+    let (mut connection, mut far) = pair(100_000);
+    for bytes in [50_000, 1] {
+        let write_head = |into: &mut Vec<u8>| into.resize(bytes, b'x');
+        let asking = connection.exchange(write_head, b"", Instant::now() + LIMIT);
+        let serving = async {
+            far.read_exact(&mut vec![0; bytes]).await.unwrap();
+            far.write_all(OK).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(asking, serving);
+        assert!(answer.unwrap().1);
+    }
+    assert!(connection.head.capacity() <= JOINED_BYTES);
+}
