@@ -124,6 +124,18 @@ async fn an_answer_counts_though_its_app_left_before_it_had_read_everything() {
     }
 }
 
+#[tokio::test]
+async fn what_is_said_behind_an_early_answer_is_not_taken_for_the_next_one() {
+    for (more, expected) in [(Poll::Pending, true), (Poll::Ready(Ok(OK)), false)] {
+        let scripted = Scripted {
+            reads: [Poll::Pending, Poll::Ready(Ok(OK)), more].into(),
+            writes: [Poll::Ready(Ok(5)), Poll::Pending, Poll::Ready(Ok(1000))].into(),
+        };
+        let (answer, is_reusable) = over(scripted, false).await.unwrap();
+        assert!(answer.body == "ok" && is_reusable == expected);
+    }
+}
+
 /// A connection and its app.
 fn pair(bytes: usize) -> (Connection<TokioIo<DuplexStream>>, DuplexStream) {
     let (near, far) = duplex(bytes);
