@@ -2,7 +2,7 @@
 //! what is in them.
 //!
 //! Parsers differ about blanks around a size, about sizes that are too long for a word, and about line ends; hyper
-//! takes some of it. So a size is up to 16 hexadecimal digits and nothing else, each line ends in CRLF, and an
+//! takes some of it. So a size is up to 16 hexadecimal digits and nothing else (blanks behind it, in an answer), each line ends in CRLF, and an
 //! extension is short and printable. A sender's body is decoded by hyper, and what passes here it reads in the same
 //! way. Trailer fields are hyper's to judge, or nobody's, and are dropped; only their line ends are looked at.
 
@@ -18,6 +18,8 @@ pub struct Chunks {
     next: Next,
     /// The size of the chunk whose line or data is being read.
     size: u64,
+    /// Blanks may stand behind a size.
+    takes_blanks: bool,
 }
 
 /// What came must not be there.
@@ -29,6 +31,8 @@ pub struct Broken;
 enum Next {
     /// A size, of which there are so many digits.
     Size(u8),
+    /// What ends a size's line or begins its extensions, after so many blanks.
+    Blanks(u16),
     /// An extension, of which there are so many bytes.
     Extension(u16),
     /// The LF of a size's line.
@@ -54,6 +58,16 @@ impl Chunks {
         Self {
             next: Next::Size(0),
             size: 0,
+            takes_blanks: false,
+        }
+    }
+
+    /// That of an app's answer. Some servers write their sizes into a field of fixed width, and blanks behind a size can
+    /// be read in one way only; a sender, of whose body others have read before, may not write any.
+    pub const fn of_answer() -> Self {
+        Self {
+            takes_blanks: true,
+            ..Self::begin()
         }
     }
 
@@ -107,7 +121,12 @@ impl Chunks {
     fn after(&mut self, next: Next, byte: u8) -> Option<Next> {
         match (next, byte) {
             (Next::Size(1..), b'\r') => Some(Next::SizeLf),
-            (Next::Size(1..), b';') => Some(Next::Extension(0)),
+            (Next::Size(1..) | Next::Blanks(_), b';') => Some(Next::Extension(0)),
+            (Next::Size(1..), b' ' | b'\t') if self.takes_blanks => Some(Next::Blanks(1)),
+            (Next::Blanks(blanks @ 0..EXTENSION_BYTES_MAX), b' ' | b'\t') => {
+                Some(Next::Blanks(blanks + 1))
+            }
+            (Next::Blanks(_), b'\r') => Some(Next::SizeLf),
             (Next::Size(digits @ 0..SIZE_DIGITS_MAX), digit) => {
                 let digit = char::from(digit).to_digit(16)?;
                 self.size = self.size << 4 | u64::from(digit);
@@ -130,6 +149,7 @@ impl Chunks {
             (Next::EndLf, b'\n') => Some(Next::Nothing),
             (
                 Next::Size(_)
+                | Next::Blanks(_)
                 | Next::Extension(_)
                 | Next::SizeLf
                 | Next::Data(_)

@@ -101,7 +101,8 @@ const TOO_LARGE: NoAnswer = NoAnswer("the head of the app's answer is too large"
 const AMBIGUOUS: NoAnswer = NoAnswer("the length of the app's answer is ambiguous");
 const SWITCHED: NoAnswer = NoAnswer("the app switched protocols without being asked");
 const BAD_CHUNK: NoAnswer = NoAnswer("a chunk of the app's answer is broken");
-const CUT_OFF: NoAnswer = NoAnswer("the app closed the connection before its answer was whole");
+pub(super) const CUT_OFF: NoAnswer =
+    NoAnswer("the app closed the connection before its answer was whole");
 
 // === impl Reading ===
 
@@ -236,7 +237,7 @@ impl Head {
                 head.framing = match is("content-length") {
                     true => Framing::Length(length(value).ok_or(AMBIGUOUS)?),
                     false if is_1_1 && value.eq_ignore_ascii_case(b"chunked") => Framing::Chunked {
-                        chunks: Chunks::begin(),
+                        chunks: Chunks::of_answer(),
                         aside: 0,
                     },
                     false => return Err(AMBIGUOUS),

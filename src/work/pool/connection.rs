@@ -14,7 +14,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::work::deadline::Deadline;
-use crate::work::pool::answer::{Answer, NoAnswer, Reading, Whole};
+use crate::work::pool::answer::{Answer, CUT_OFF, NoAnswer, Reading, Whole};
 use crate::work::pool::{Failed, reason};
 
 /// What there is below HTTP.
@@ -100,9 +100,10 @@ impl<S: Read + Write + Unpin> Connection<S> {
         });
         let whole = answered
             .await
-            .map_err(|failed| match (failed, sending.end.take()) {
-                // It was not for want of time, and the end of the answer is not what came first.
-                (_, Some(Err(reason))) | (Failed::Broken(reason), _) => sending.failed(reason),
+            .map_err(|failed| match (failed, &sending.end) {
+                (Failed::Broken(reason), _) => sending.failed(reason),
+                // That it could not be sent says more than that nothing came afterwards.
+                (Failed::TimedOut, Some(Err(reason))) => sending.failed(reason.clone()),
                 (Failed::TimedOut, _) => Unanswered::Failed(Failed::TimedOut),
             })?;
         // Nearly always it was sent before, so that nobody waits.
@@ -145,9 +146,12 @@ impl<S: Read + Write + Unpin> Connection<S> {
                 Poll::Pending | Poll::Ready(_) => Poll::Ready(Err(GONE.to_owned())),
             };
         }
-        // Also where it could not be sent: an app that has answered may leave before it has read everything.
+        // Also where it could not be sent: an app that has answered may leave before it has read everything. What it
+        // left behind then may have been cut off, though, and the failed write was told so instead of the read.
+        let is_cut = matches!(sending.end, Some(Err(_)));
         loop {
             let read = self.poll_read(context, |bytes| match bytes {
+                [] if is_cut => Err(CUT_OFF),
                 [] => mem::take(reading).end().map(Some),
                 bytes => reading.take(bytes),
             });
@@ -162,15 +166,20 @@ impl<S: Read + Write + Unpin> Connection<S> {
 
     /// Writes what is left of a request after its answer. Gives back whether nothing else was said meanwhile.
     async fn give_rest(&mut self, sending: &mut Sending<'_>) -> bool {
-        let given = poll_fn(|context| {
-            let is_silent = self.poll_read(context, |_| ()).is_pending();
-            match self.poll_send(context, sending) {
-                Poll::Ready(()) => Poll::Ready(is_silent),
-                Poll::Pending if !is_silent => Poll::Ready(false),
-                Poll::Pending => self.deadline.poll(context).map(|()| false),
+        let (mut is_silent, mut is_open) = (true, true);
+        poll_fn(|context| {
+            // An app that goes on talking may wait to be heard before it reads on; one that has said its last may still read.
+            while is_open && let Poll::Ready(said) = self.poll_read(context, <[u8]>::len) {
+                is_silent = false;
+                is_open = matches!(said, Ok(1..));
             }
-        });
-        given.await
+            match self.poll_send(context, sending) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => self.deadline.poll(context),
+            }
+        })
+        .await;
+        is_silent
     }
 
     /// Writes until there is an end of it.

@@ -156,6 +156,11 @@ fn what_is_said_twice_or_in_an_unknown_way_is_no_answer() {
 fn a_line_between_chunks_ends_in_one_way() {
     for (chunks, expected) in [
         ("2\r\nok\r\n0\r\na: b\r\n\r\n", None),
+        ("2 \r\nok\r\n0\t \r\n\r\n", None),
+        ("2 ;a=b\r\nok\r\n0\r\n\r\n", None),
+        ("2 0\r\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
+        ("2 \nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
+        (" 2\r\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
         ("2\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
         ("2;a\nXX\r\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
         ("2;a\rXX\r\nok\r\n0\r\n\r\n", Some(BAD_CHUNK)),
