@@ -1,7 +1,7 @@
 //! Takes a clean event to the app: one attempt, one honest result.
 //!
-//! An answer counts once all of it is there: a status whose body is cut off, a reset, an unasked `101` are
-//! broken answers, never a success; so is one whose length is stated twice. Redirects are not followed. Of the answer's
+//! An answer counts once all of it is there: a status whose body is cut off, a reset before its end, an unasked `101`
+//! are broken answers, never a success; so is one whose length is stated twice. Redirects are not followed. Of the answer's
 //! body at most 64 KiB are read; the rest of a longer one is not waited for, and its connection is not used again.
 
 use std::sync::Arc;

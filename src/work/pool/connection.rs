@@ -30,7 +30,8 @@ const READ_BYTES: usize = 8 * 1024;
 /// One connection, of one event at a time.
 pub(super) struct Connection<S = Stream> {
     stream: S,
-    /// Until when it may be used for what it is used for.
+    /// Until when it may be used for what it is used for. While it idles, which is not for long, it knows who waited last:
+    /// that task has ended, and its memory is kept till then.
     deadline: Deadline,
     /// The head of the request that is written, and a small body with it. Of one that was, the memory.
     head: Vec<u8>,

@@ -1,4 +1,3 @@
-use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -8,7 +7,6 @@ use tokio_rustls::TlsAcceptor;
 
 use bytes::Bytes;
 
-use super::connection::JOINED_BYTES;
 use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -183,39 +181,10 @@ async fn an_answer_that_comes_piece_by_piece_is_read_whole() {
 }
 
 #[tokio::test]
-async fn a_request_that_meets_a_closed_connection_goes_another_way() {
-    let until = Instant::now() + LIMIT;
-    // It has ended, something was said over it, or it is an end and a word at once.
-    for (said, is_left) in [(&b""[..], true), (OK, false), (b"\r\n", true)] {
-        let (near, mut far) = tokio::io::duplex(1024);
-        let mut connection = Connection::new(TokioIo::new(near), false);
-        let serving = async {
-            hear(&mut far).await;
-            far.write_all(OK).await.unwrap();
-        };
-        let asking = connection.exchange(head, b"body", until);
-        let (answer, ()) = tokio::join!(asking, serving);
-        let (answer, is_reusable) = answer.unwrap();
-        assert!(answer.body == "ok" && is_reusable && connection.is_free());
-        far.write_all(said).await.unwrap();
-        let mut far = Some(far);
-        if is_left {
-            far = None;
-        }
-        match connection.exchange(head, b"body", until).await {
-            Err(Unanswered::Unsent(_)) => {}
-            other => panic!("{other:?}"),
-        }
-        drop(far);
-    }
-}
-
-#[tokio::test]
 async fn nothing_is_taken_for_an_answer_that_was_said_before_the_request() {
     let (pool, mut app) = (Pool::new(false).unwrap(), App::start().await);
     let upstream = app.upstream.clone();
     let asking = async {
-        // Over a new connection there is nobody to ask again.
         let connection = pool.connect(&upstream).await.unwrap();
         let mut socket = app.accepted.recv().await.unwrap();
         socket.write_all(OK).await.unwrap();
@@ -335,38 +304,6 @@ async fn an_app_that_answers_and_leaves_before_it_has_read_everything_has_answer
     let (answer, ()) = tokio::join!(asking, serving);
     assert_eq!(answer.unwrap().body, "ok");
     assert!(pool.idle().is_empty());
-}
-
-#[tokio::test]
-async fn a_request_goes_out_as_it_is_whatever_its_size_and_however_little_is_taken_at_a_time() {
-    let whole: Vec<u8> = (0..=u8::MAX).cycle().take(3 * JOINED_BYTES).collect();
-    for (head, body) in [
-        (2, 0),
-        (1, 1),
-        (700, JOINED_BYTES - 700),
-        (700, JOINED_BYTES - 699),
-        (JOINED_BYTES + 1, 0),
-        (JOINED_BYTES + 1, 1),
-        (JOINED_BYTES, 2 * JOINED_BYTES),
-    ] {
-        for at_a_time in [1, 100, 1 << 20] {
-            let (near, mut far) = tokio::io::duplex(at_a_time);
-            let mut connection = Connection::new(TokioIo::new(near), false);
-            let (first, rest) = whole.split_at(head);
-            let write_head = |into: &mut Vec<u8>| into.extend_from_slice(first);
-            let serving = async {
-                let mut heard = vec![0; head + body];
-                far.read_exact(&mut heard).await.unwrap();
-                far.write_all(OK).await.unwrap();
-                heard
-            };
-            let asking = connection.exchange(write_head, &rest[..body], Instant::now() + LIMIT);
-            let (answer, heard) = tokio::join!(asking, serving);
-            assert_eq!(heard, whole[..head + body]);
-            let (answer, is_reusable) = answer.unwrap();
-            assert!(answer.body == "ok" && is_reusable);
-        }
-    }
 }
 
 #[tokio::test]

@@ -149,15 +149,78 @@ fn pair(bytes: usize) -> (Connection<TokioIo<DuplexStream>>, DuplexStream) {
     (Connection::new(TokioIo::new(near), false), far)
 }
 
+/// Reads one request.
+async fn hear(far: &mut DuplexStream) {
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"body") {
+        assert_ne!(far.read_buf(&mut heard).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_meets_a_closed_connection_goes_another_way() {
+    let until = Instant::now() + LIMIT;
+    // It has ended, something was said over it, or it is an end and a word at once.
+    for (said, is_left) in [(&b""[..], true), (OK, false), (b"\r\n", true)] {
+        let (mut connection, mut far) = pair(1024);
+        let serving = async {
+            hear(&mut far).await;
+            far.write_all(OK).await.unwrap();
+        };
+        let asking = connection.exchange(head, b"body", until);
+        let (answer, ()) = tokio::join!(asking, serving);
+        let (answer, is_reusable) = answer.unwrap();
+        assert!(answer.body == "ok" && is_reusable && connection.is_free());
+        far.write_all(said).await.unwrap();
+        let mut far = Some(far);
+        if is_left {
+            far = None;
+        }
+        match connection.exchange(head, b"body", until).await {
+            Err(Unanswered::Unsent(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        drop(far);
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_out_as_it_is_whatever_its_size_and_however_little_is_taken_at_a_time() {
+    let whole: Vec<u8> = (0..=u8::MAX).cycle().take(3 * JOINED_BYTES).collect();
+    for (head, body) in [
+        (2, 0),
+        (1, 1),
+        (700, JOINED_BYTES - 700),
+        (700, JOINED_BYTES - 699),
+        (JOINED_BYTES + 1, 0),
+        (JOINED_BYTES + 1, 1),
+        (JOINED_BYTES, 2 * JOINED_BYTES),
+    ] {
+        for at_a_time in [1, 100, 1 << 20] {
+            let (mut connection, mut far) = pair(at_a_time);
+            let (first, rest) = whole.split_at(head);
+            let write_head = |into: &mut Vec<u8>| into.extend_from_slice(first);
+            let serving = async {
+                let mut heard = vec![0; head + body];
+                far.read_exact(&mut heard).await.unwrap();
+                far.write_all(OK).await.unwrap();
+                heard
+            };
+            let asking = connection.exchange(write_head, &rest[..body], Instant::now() + LIMIT);
+            let (answer, heard) = tokio::join!(asking, serving);
+            assert_eq!(heard, whole[..head + body]);
+            let (answer, is_reusable) = answer.unwrap();
+            assert!(answer.body == "ok" && is_reusable);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_a_stream_keeps_back_is_flushed() {
     let (near, mut far) = duplex(1024);
     let mut connection = Connection::new(TokioIo::new(BufStream::new(near)), true);
     let serving = async {
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"body") {
-            assert_ne!(far.read_buf(&mut heard).await.unwrap(), 0);
-        }
+        hear(&mut far).await;
         far.write_all(OK).await.unwrap();
     };
     let asking = connection.exchange(head, b"body", Instant::now() + LIMIT);
