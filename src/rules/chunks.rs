@@ -2,9 +2,10 @@
 //! what is in them.
 //!
 //! Parsers differ about blanks around a size, about sizes that are too long for a word, and about line ends; hyper
-//! takes some of it. So a size is up to 16 hexadecimal digits and nothing else (blanks behind it, in an answer), each line ends in CRLF, and an
-//! extension is short and printable. A sender's body is decoded by hyper, and what passes here it reads in the same
-//! way. Trailer fields are hyper's to judge, or nobody's, and are dropped; only their line ends are looked at.
+//! takes some of it. So a size is up to 16 hexadecimal digits and nothing else (in an answer, blanks behind it), each
+//! line ends in CRLF, and an extension is short and printable. A sender's body is decoded by hyper, and what passes here
+//! it reads in the same way. Trailer fields are hyper's to judge, or nobody's, and are dropped; only their line ends
+//! are looked at.
 
 /// Digits of a size: as many as a word of 64 bits has.
 const SIZE_DIGITS_MAX: u8 = 16;
