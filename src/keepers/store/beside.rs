@@ -1,9 +1,9 @@
-//! Settling beside a transaction that is being committed.
+//! Settling beside a transaction that is being made and committed.
 //!
 //! # Why
-//! A transaction is synced up to twice, and takes several times as long as a record of the log. What settles needs none,
-//! and its senders wait: so another thread commits, and records go on meanwhile, behind those that the transaction takes
-//! over.
+//! A transaction writes dozens of pages, is synced up to twice, and takes many times as long as a record of the log. What
+//! settles needs none, and its senders wait: so another thread makes and commits it, and records go on meanwhile, behind
+//! those that the transaction takes over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,22 +11,34 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use redb::WriteTransaction;
-
-use super::commit::{Batch, EVENT_BYTES_MAX};
+use super::commit::{Batch, EVENT_BYTES_MAX, Rows};
 use super::embedded::spawn;
 use super::jobs::carried::Carried;
+use super::jobs::ops::Worked;
 use super::open_error::OpenError;
 use super::queue::Awaited;
+use super::transaction::Transaction;
 use super::vault::Vault;
+use super::wal::Turn;
 use super::writer::Writer;
 
-/// How a commit ended, or why nobody knows whether it happened.
-pub(super) type Ended = Result<(), String>;
+/// A transaction that is to be made and committed for a batch, whose rows these are.
+pub(super) struct Planned {
+    pub(super) transaction: Transaction,
+    pub(super) rows: Rows,
+    pub(super) batch: Batch,
+}
+
+/// What has become of it: what it did, or why nobody knows whether it happened.
+pub(super) struct Ended {
+    pub(super) rows: Rows,
+    pub(super) batch: Batch,
+    pub(super) result: Result<(Turn, Worked), String>,
+}
 
 /// The thread that commits. What it is given it ends before it ends itself.
 pub(super) struct Committer {
-    begun: Option<SyncSender<(u64, Box<WriteTransaction>)>>,
+    begun: Option<SyncSender<(u64, Planned)>>,
     /// How many it was given: each has a number, so that no end is taken for that of another.
     number: u64,
     thread: Option<JoinHandle<()>>,
@@ -34,8 +46,8 @@ pub(super) struct Committer {
 
 /// What a writer waits for that has given a transaction away.
 enum Next {
-    Settles(Batch),
-    Committed(Ended),
+    Settles(Box<Batch>),
+    Committed(Box<Ended>),
 }
 
 // === impl Committer ===
@@ -48,8 +60,8 @@ impl Committer {
     pub(super) fn start(vault: Arc<Vault>) -> Result<Self, OpenError> {
         let (begun, to_commit) = sync_channel(1);
         let body = move || {
-            for (number, txn) in to_commit {
-                let ended = commit(txn);
+            for (number, planned) in to_commit {
+                let ended = Box::new(commit(planned, &vault));
                 vault.queue().committed = Some((number, ended));
                 vault.work.notify_one();
             }
@@ -61,12 +73,15 @@ impl Committer {
         })
     }
 
-    /// Has a transaction committed, and its end told to the queue. Gives it back if nobody does that.
-    fn begin(&mut self, txn: Box<WriteTransaction>) -> Result<(), Box<WriteTransaction>> {
+    /// Has a transaction made and committed, and its end told to the queue. Gives it back if nobody does that.
+    fn begin(&mut self, planned: Planned) -> Option<Planned> {
         self.number += 1;
         match &self.begun {
-            Some(begun) => begun.send((self.number, txn)).map_err(|unsent| unsent.0.1),
-            None => Err(txn),
+            Some(begun) => begun
+                .send((self.number, planned))
+                .err()
+                .map(|unsent| unsent.0.1),
+            None => Some(planned),
         }
     }
 }
@@ -83,27 +98,23 @@ impl Drop for Committer {
 // === impl Writer ===
 
 impl Writer {
-    /// Commits a transaction whose jobs have waited since then, and, where the log goes on, writes what settles meanwhile.
-    pub(super) fn end_transaction(
-        &mut self,
-        txn: Box<WriteTransaction>,
-        goes_on: bool,
-        since: Option<u64>,
-    ) -> Ended {
-        if !goes_on {
-            return commit(txn);
+    /// Makes and commits a transaction and, where the log goes on, writes what settles meanwhile.
+    pub(super) fn end_transaction(&mut self, planned: Planned) -> Ended {
+        if !planned.transaction.turn.goes_on {
+            return commit(planned, &self.vault);
         }
-        if let Err(txn) = self.committer.begin(txn) {
-            return commit(txn);
+        let since = planned.batch.jobs_wait_since;
+        if let Some(planned) = self.committer.begin(planned) {
+            return commit(planned, &self.vault);
         }
         let outer = self.in_hand;
         self.in_hand = outer.into_iter().chain(since).min();
         let ended = loop {
             match self.next_beside() {
-                Next::Committed(ended) => break ended,
+                Next::Committed(ended) => break *ended,
                 // Whatever breaks, the commit is waited for: its end is told once.
                 Next::Settles(settles) => {
-                    let settled = catch_unwind(AssertUnwindSafe(|| self.settle_beside(settles)));
+                    let settled = catch_unwind(AssertUnwindSafe(|| self.settle_beside(*settles)));
                     if settled.is_err() {
                         self.broken = Some("the writer panicked".to_owned());
                     }
@@ -129,7 +140,7 @@ impl Writer {
                 return Next::Committed(ended);
             }
             if most > 0 && !queue.settles.is_empty() {
-                return Next::Settles(queue.next_settles(most));
+                return Next::Settles(Box::new(queue.next_settles(most)));
             }
             queue.awaited = match most {
                 0 => Awaited::Nothing,
@@ -165,10 +176,23 @@ impl Writer {
     }
 }
 
-/// Commits a transaction here and now.
-fn commit(txn: Box<WriteTransaction>) -> Ended {
-    match catch_unwind(AssertUnwindSafe(|| txn.commit())) {
+/// Makes and commits a transaction here and now.
+fn commit(planned: Planned, vault: &Vault) -> Ended {
+    let Planned {
+        transaction,
+        rows,
+        batch,
+    } = planned;
+    let committed = catch_unwind(AssertUnwindSafe(|| {
+        transaction.commit(&rows, &batch, vault)
+    }));
+    let result = match committed {
         Ok(committed) => committed.map_err(|error| error.to_string()),
         Err(_panic) => Err("the commit panicked".to_owned()),
+    };
+    Ended {
+        rows,
+        batch,
+        result,
     }
 }

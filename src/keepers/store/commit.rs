@@ -8,19 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use redb::{Database, WriteTransaction};
+use redb::Database;
 
-use super::codec::{JournalRow, ShelfRow, encode_format};
+use super::codec::{JournalRow, ShelfRow};
 use super::jobs::carried::Carried;
 use super::jobs::desk::Books;
-use super::jobs::fresh::Heirloom;
-use super::jobs::ops::{JobChore, JobOp, Outcome, Worked, work};
+use super::jobs::ops::{JobOp, Outcome, Worked};
 use super::jobs::tally::Tally;
-use super::loading::{EPOCH, FORMAT, FORMAT_NUMBER};
 use super::queue::Chore;
 use super::record::{self, Draft, Numbered};
-use super::tables::{JOURNAL, META, SHELVES};
-use super::tuning::Tuning;
+use super::transaction::Transaction;
 use super::unwritten::Entry;
 use super::vault::Vault;
 use super::wal::{REGION_BYTES, Turn, Wal};
@@ -62,23 +59,8 @@ pub(super) struct Entries {
 pub(super) enum Written {
     /// It is on disk.
     Done(Worked),
-    /// It is in a transaction, which is to be committed.
-    Begun(Box<WriteTransaction>, Committed),
-}
-
-/// What is so once a transaction is on disk.
-pub(super) struct Committed {
-    pub(super) turn: Turn,
-    pub(super) worked: Worked,
-}
-
-/// How carefully a commit is written.
-#[derive(Clone, Copy)]
-struct Care {
-    /// With a second sync.
-    two_phase: bool,
-    /// With what the next opening needs to find the free space without walking the whole file.
-    quick_repair: bool,
+    /// It needs a transaction, which is to be made.
+    Planned(Transaction),
 }
 
 /// The rows of one commit.
@@ -132,32 +114,6 @@ impl Session {
         Rows { journal, shelves }
     }
 
-    /// How carefully a batch is written.
-    ///
-    /// # Why
-    /// One sync per commit is enough where rows are hashes and times: redb's checksums tell a torn commit
-    /// from a whole one. They are fast ones, though, not resistant to whoever chooses the bytes; its
-    /// documents advise a second sync where strangers do. An attack would need a crash within the one
-    /// sync, a disk that writes just the wrong pages, and two pages with the same checksum, all of it
-    /// around an authentic event. But bodies may come from routes whose senders prove nothing, what is at
-    /// stake is the whole file, and the price is one more sync for those commits only, shared by
-    /// everybody in them: measured with 64 pushes to a commit, 1.1 ms became 1.6 ms and the processor's
-    /// share of a push grew by two or three of fifteen microseconds. So commits that write bodies, or
-    /// move them to other pages, take two.
-    ///
-    /// A record of the log needs one alone: its check is a strong one.
-    fn care(&self, batch: &Batch, heirloom: &Heirloom, tuning: &Tuning) -> Care {
-        let chores = batch.chore.iter().flat_map(|chore| &chore.jobs);
-        let bodies = !heirloom.is_empty()
-            || batch.jobs.iter().any(JobOp::touches_bodies)
-            || chores.into_iter().any(JobChore::touches_bodies);
-        let held: u64 = self.books.tallies.values().map(Tally::weight).sum();
-        Care {
-            two_phase: tuning.two_phase || bodies,
-            quick_repair: held >= tuning.quick_repair_bytes,
-        }
-    }
-
     /// About what the file holds that is still needed.
     pub(super) fn live_bytes(&self, vault: &Vault) -> u64 {
         let jobs: u64 = self.books.tallies.values().map(Tally::weight).sum();
@@ -185,8 +141,8 @@ impl Session {
         batch.is_for_the_log() && plan().is_ok_and(|carried| carried.is_some_and(has_room))
     }
 
-    /// Writes a batch as one record of the log, synced when this returns, or into a transaction. After an error it is
-    /// unknown whether it happened.
+    /// Writes a batch as one record of the log, synced when this returns, or plans the transaction that it needs. After an
+    /// error it is unknown whether it happened.
     pub(super) fn write(
         &mut self,
         rows: &Rows,
@@ -199,20 +155,21 @@ impl Session {
         {
             return Ok(Written::Done(worked));
         }
-        let heirloom = vault.shelves().fresh.heirloom();
-        let turn = self.wal.turn()?;
-        let (txn, worked) = self.transact(rows, batch, &heirloom, &turn, vault)?;
-        let committed = Committed { turn, worked };
-        Ok(Written::Begun(Box::new(txn), committed))
+        Ok(Written::Planned(Transaction {
+            database: Arc::clone(&self.database),
+            books: self.books.clone(),
+            heirloom: vault.shelves().fresh.heirloom(),
+            turn: self.wal.turn()?,
+        }))
     }
 
-    /// A transaction is on disk.
-    pub(super) fn adopt(&mut self, committed: Committed) -> Worked {
-        self.wal.turned(committed.turn);
-        if let Outcome::Closed(closing) = &committed.worked.outcome {
+    /// A transaction is on disk, and did this.
+    pub(super) fn adopt(&mut self, turn: Turn, worked: Worked) -> Worked {
+        self.wal.turned(turn);
+        if let Outcome::Closed(closing) = &worked.outcome {
             self.books.clone_from(&closing.books);
         }
-        committed.worked
+        worked
     }
 
     /// Adds a record to the log; `None` if it has no room.
@@ -254,54 +211,6 @@ impl Session {
             _ => Outcome::Logged(logged),
         };
         Ok(Some(Worked { told, outcome }))
-    }
-
-    fn transact(
-        &self,
-        rows: &Rows,
-        batch: &Batch,
-        heirloom: &Heirloom,
-        turn: &Turn,
-        vault: &Vault,
-    ) -> Result<(WriteTransaction, Worked), redb::Error> {
-        let care = self.care(batch, heirloom, &vault.tuning);
-        let mut txn = self.database.begin_write()?;
-        txn.set_two_phase_commit(care.two_phase);
-        txn.set_quick_repair(care.quick_repair);
-        {
-            let mut meta = txn.open_table(META)?;
-            meta.insert(EPOCH, turn.epoch.encode().as_slice())?;
-            // Only now: what this version writes into the log no earlier one may take for its own.
-            meta.insert(FORMAT, encode_format(FORMAT_NUMBER).as_slice())?;
-        }
-        if !rows.journal.is_empty() || !self.wal.rows().is_empty() {
-            let mut table = txn.open_table(JOURNAL)?;
-            for (seq, row) in self.wal.rows().iter().chain(&rows.journal) {
-                table.insert(seq, row.encode().as_slice())?;
-            }
-        }
-        if !rows.shelves.is_empty() {
-            let mut table = txn.open_table(SHELVES)?;
-            for (ShelfId(id), row) in &rows.shelves {
-                table.insert(id, row.encode().as_slice())?;
-            }
-        }
-        for change in batch.chore.iter().flat_map(|chore| &chore.changes) {
-            change.apply(&txn)?;
-        }
-        let chores = batch.chore.as_ref().map_or(&[][..], |chore| &chore.jobs);
-        let has_jobs = !batch.jobs.is_empty()
-            || !chores.is_empty()
-            || !heirloom.is_empty()
-            || self.wal.has_jobs();
-        let worked = match has_jobs {
-            true => {
-                let now = vault.clock.now();
-                work(&txn, &batch.jobs, chores, heirloom, &self.books, now)?
-            }
-            false => Worked::default(),
-        };
-        Ok((txn, worked))
     }
 }
 

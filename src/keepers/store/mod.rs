@@ -47,6 +47,7 @@ mod shelf;
 mod space;
 mod tables;
 mod tidy;
+mod transaction;
 mod unwritten;
 mod vault;
 mod wal;

@@ -28,7 +28,7 @@ pub(super) struct Queue {
     /// What the writer sleeps for; for anything else nobody need wake it.
     pub(super) awaited: Awaited,
     /// How the commit of that number ended, for which the writer waits.
-    pub(super) committed: Option<(u64, Ended)>,
+    pub(super) committed: Option<(u64, Box<Ended>)>,
     /// A reader met a fault in this epoch, so the file must be opened anew.
     pub(super) fault: Option<(u64, String)>,
     /// The writer ends once nothing waits.

@@ -105,7 +105,8 @@ impl Writer {
                 return false;
             };
             let rows = session.rows(&batch, &self.vault);
-            match self.write(&rows, &batch) {
+            let (rows, batch, written) = self.write(rows, batch);
+            match written {
                 Ok(worked) => self.publish(batch, rows, worked, lost),
                 Err(reason) => {
                     self.drop_handle(&reason);

@@ -33,8 +33,10 @@ pub(super) const REGION_BYTES: u64 = 2 << 20;
 pub(super) struct Turn {
     /// The epoch as it is then.
     pub(super) epoch: Epoch,
-    /// How many rows it takes over.
-    rows: usize,
+    /// The rows that it takes over.
+    pub(super) rows: Vec<Numbered>,
+    /// It takes over records that tell of jobs, be they there still or not: numbers were given away that no table knows.
+    pub(super) has_jobs: bool,
     /// Records may be added while it is committed: they come behind what it takes over, in the same epoch.
     pub(super) goes_on: bool,
 }
@@ -212,7 +214,7 @@ impl Wal {
         }
     }
 
-    /// The rows that are in no table yet.
+    /// The rows that are in no table yet, and no transaction takes over.
     pub(super) fn rows(&self) -> &[Numbered] {
         &self.rows
     }
@@ -220,11 +222,6 @@ impl Wal {
     /// What the records say of jobs that were there when the file was opened; once.
     pub(super) fn take_jobs(&mut self) -> Vec<JobEntry> {
         std::mem::take(&mut self.jobs)
-    }
-
-    /// Whether a record tells of jobs, be they there still or not: numbers were given away that no table knows.
-    pub(super) fn has_jobs(&self) -> bool {
-        self.has_jobs
     }
 
     /// Rows that could not be read when the file was opened.
@@ -268,18 +265,19 @@ impl Wal {
     }
 
     /// What a transaction makes of it that begins now: what is left of it goes on, or, where too little is left, a new
-    /// epoch begins.
+    /// epoch begins. It has the rows from now on: should it fail, the file must be opened anew.
     ///
     /// # Errors
     /// Where the system has no random numbers to give.
-    pub(super) fn turn(&self) -> io::Result<Turn> {
+    pub(super) fn turn(&mut self) -> io::Result<Turn> {
         let goes_on = !self.is_closed && self.end <= self.region / GOES_ON_PART;
         Ok(Turn {
             epoch: match goes_on {
                 true => self.epoch.behind(self.end),
                 false => self.epoch.next()?,
             },
-            rows: self.rows.len(),
+            rows: std::mem::take(&mut self.rows),
+            has_jobs: std::mem::take(&mut self.has_jobs),
             goes_on,
         })
     }
@@ -287,8 +285,6 @@ impl Wal {
     /// The transaction is on disk.
     pub(super) fn turned(&mut self, turn: Turn) {
         self.epoch = turn.epoch;
-        self.rows.drain(..turn.rows.min(self.rows.len()));
-        self.has_jobs = false;
         if !turn.goes_on {
             self.end = PAGE_BYTES;
             self.is_closed = false;

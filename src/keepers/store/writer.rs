@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::beside::Committer;
+use super::beside::{Committer, Ended, Planned};
 use super::commit::{Batch, Rows, Session, Written};
 use super::jobs::ops::{Outcome, Worked};
 use super::journal::Row;
@@ -166,7 +166,7 @@ impl Writer {
         }
         let rows = session.rows(&batch, &self.vault);
         let began = Instant::now();
-        let written = self.write(&rows, &batch);
+        let (rows, batch, written) = self.write(rows, batch);
         let broken = self.broken.take();
         match written {
             Ok(worked) => {
@@ -182,23 +182,38 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, synced when this returns `Ok`. After an error it is unknown whether it happened.
-    pub(super) fn write(&mut self, rows: &Rows, batch: &Batch) -> Result<Worked, String> {
+    /// Writes a batch, synced when it gives back `Ok`. After an error it is unknown whether it happened.
+    pub(super) fn write(
+        &mut self,
+        rows: Rows,
+        batch: Batch,
+    ) -> (Rows, Batch, Result<Worked, String>) {
         let Some(session) = &mut self.session else {
-            return Err("the file is closed".to_owned());
+            return (rows, batch, Err("the file is closed".to_owned()));
         };
         let vault = &self.vault;
-        let written = catch_unwind(AssertUnwindSafe(|| session.write(rows, batch, vault)));
-        let written = written.map_err(|_panic| "the writer panicked".to_owned())?;
-        let (txn, committed) = match written.map_err(|error| error.to_string())? {
-            Written::Done(worked) => return Ok(worked),
-            Written::Begun(txn, committed) => (txn, committed),
+        let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, vault)));
+        let transaction = match written {
+            Ok(Ok(Written::Done(worked))) => return (rows, batch, Ok(worked)),
+            Ok(Ok(Written::Planned(transaction))) => transaction,
+            Ok(Err(error)) => return (rows, batch, Err(error.to_string())),
+            Err(_panic) => return (rows, batch, Err("the writer panicked".to_owned())),
         };
-        self.end_transaction(txn, committed.turn.goes_on, batch.jobs_wait_since)?;
-        match &mut self.session {
-            Some(session) => Ok(session.adopt(committed)),
-            None => Err("the file is closed".to_owned()),
-        }
+        let Ended {
+            rows,
+            batch,
+            result,
+        } = self.end_transaction(Planned {
+            transaction,
+            rows,
+            batch,
+        });
+        let worked = match (result, &mut self.session) {
+            (Ok((turn, worked)), Some(session)) => Ok(session.adopt(turn, worked)),
+            (Ok(_), None) => Err("the file is closed".to_owned()),
+            (Err(reason), _) => Err(reason),
+        };
+        (rows, batch, worked)
     }
 
     /// Makes visible what was committed, answers, and tells whoever asked of commits.

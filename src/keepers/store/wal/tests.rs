@@ -47,10 +47,11 @@ fn file() -> Arc<InMemoryBackend> {
 
 /// A transaction has taken over all there is, and a new epoch begins.
 fn begin(wal: &mut Wal) {
+    let turn = wal.turn().unwrap();
     wal.turned(Turn {
         epoch: wal.epoch().next().unwrap(),
-        rows: wal.rows().len(),
         goes_on: false,
+        ..turn
     });
 }
 
@@ -102,6 +103,7 @@ fn what_is_added_beside_a_transaction_counts_whether_or_not_that_happens() {
     let turn = wal.turn().unwrap();
     assert!(turn.goes_on);
     let after = turn.epoch.clone();
+    assert_eq!(turn.rows, [row(1, 2), row(2, 0), row(3, 1)]);
     add(&mut wal, &[row(9, 4)]).unwrap();
     wal.turned(turn);
     assert_eq!(wal.rows(), [row(9, 4)]);
