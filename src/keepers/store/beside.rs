@@ -3,7 +3,8 @@
 //! # Why
 //! A transaction writes dozens of pages, is synced up to twice, and takes many times as long as a record of the log. What
 //! settles needs none, and its senders wait: so another thread makes and commits it, and records go on meanwhile, behind
-//! those that the transaction takes over.
+//! those that the transaction takes over. There are two such threads. One is as quick as any; the other is for what no
+//! sender waits for, above all what has become of attempts, and steps back where a processor is wanted by others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -36,11 +37,18 @@ pub(super) struct Ended {
     pub(super) result: Result<(Turn, Worked), String>,
 }
 
-/// The thread that commits. What it is given it ends before it ends itself.
-pub(super) struct Committer {
-    begun: Option<SyncSender<(u64, Planned)>>,
-    /// How many it was given: each has a number, so that no end is taken for that of another.
+/// The threads that commit. What they are given they end before they end themselves.
+pub(super) struct Committers {
+    /// For what a sender waits for.
+    awaited: Committer,
+    /// For what none waits for.
+    patient: Committer,
+    /// How many transactions they were given: each has a number, so that no end is taken for that of another.
     number: u64,
+}
+
+struct Committer {
+    begun: Option<SyncSender<(u64, Planned)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,16 +58,48 @@ enum Next {
     Committed(Box<Ended>),
 }
 
-// === impl Committer ===
+// === impl Committers ===
 
-impl Committer {
-    /// Starts the thread.
+impl Committers {
+    /// Starts the threads.
     ///
     /// # Errors
     /// Where the system has none to give.
-    pub(super) fn start(vault: Arc<Vault>) -> Result<Self, OpenError> {
+    pub(super) fn start(vault: &Arc<Vault>) -> Result<Self, OpenError> {
+        Ok(Self {
+            awaited: Committer::start("passgate-commit", vault, || ())?,
+            patient: Committer::start("passgate-ends", vault, step_back)?,
+            number: 0,
+        })
+    }
+
+    /// Has a transaction made and committed, and its end told to the queue. Gives it back if nobody does that.
+    fn begin(&mut self, planned: Planned) -> Option<Planned> {
+        self.number += 1;
+        let committer = match planned.batch.is_awaited() {
+            true => &self.awaited,
+            false => &self.patient,
+        };
+        let Some(begun) = &committer.begun else {
+            return Some(planned);
+        };
+        let given = begun.send((self.number, planned));
+        given.err().map(|unsent| unsent.0.1)
+    }
+}
+
+// === impl Committer ===
+
+impl Committer {
+    fn start(
+        name: &str,
+        vault: &Arc<Vault>,
+        prepare: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, OpenError> {
         let (begun, to_commit) = sync_channel(1);
+        let vault = Arc::clone(vault);
         let body = move || {
+            prepare();
             for (number, planned) in to_commit {
                 let ended = Box::new(commit(planned, &vault));
                 vault.queue().committed = Some((number, ended));
@@ -68,21 +108,8 @@ impl Committer {
         };
         Ok(Self {
             begun: Some(begun),
-            number: 0,
-            thread: Some(spawn("passgate-commit", body)?),
+            thread: Some(spawn(name, body)?),
         })
-    }
-
-    /// Has a transaction made and committed, and its end told to the queue. Gives it back if nobody does that.
-    fn begin(&mut self, planned: Planned) -> Option<Planned> {
-        self.number += 1;
-        match &self.begun {
-            Some(begun) => begun
-                .send((self.number, planned))
-                .err()
-                .map(|unsent| unsent.0.1),
-            None => Some(planned),
-        }
     }
 }
 
@@ -104,7 +131,7 @@ impl Writer {
             return commit(planned, &self.vault);
         }
         let since = planned.batch.jobs_wait_since;
-        if let Some(planned) = self.committer.begin(planned) {
+        if let Some(planned) = self.committers.begin(planned) {
             return commit(planned, &self.vault);
         }
         let outer = self.in_hand;
@@ -135,7 +162,7 @@ impl Writer {
         let mut queue = self.vault.queue();
         loop {
             if let Some((number, ended)) = queue.committed.take()
-                && number == self.committer.number
+                && number == self.committers.number
             {
                 return Next::Committed(ended);
             }
@@ -196,3 +223,12 @@ fn commit(planned: Planned, vault: &Vault) -> Ended {
         result,
     }
 }
+
+/// From now on the thread that calls this gives way to the others.
+fn step_back() {
+    // Only the calling thread's, where the process is asked for that has no number. Where it is forbidden, all are alike.
+    let _ = rustix::process::nice(STEP);
+}
+
+/// So much nicer, that of one processor which somebody else could use all the time a tenth is left.
+const STEP: i32 = 10;

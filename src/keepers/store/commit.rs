@@ -225,6 +225,14 @@ impl Batch {
             && (self.log_takes_pushes || jobs.all(|op| op.pushed().is_none()))
     }
 
+    /// Whether anybody waits for it outside, and not only those who attempt events.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.settles.is_empty()
+            || !self.shelves.is_empty()
+            || self.chore.is_some()
+            || self.jobs.iter().any(JobOp::is_awaited)
+    }
+
     /// Whether there is something that settles, and something else.
     pub(super) fn is_mixed(&self) -> bool {
         let has_more = !self.jobs.is_empty() || !self.shelves.is_empty() || self.chore.is_some();

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::beside::{Committer, Ended, Planned};
+use super::beside::{Committers, Ended, Planned};
 use super::commit::{Batch, Rows, Session, Written};
 use super::jobs::ops::{Outcome, Worked};
 use super::journal::Row;
@@ -36,7 +36,7 @@ pub(super) struct Writer {
     on_commit: Option<OnCommit>,
     pub(super) session: Option<Session>,
     pub(super) space: Space,
-    pub(super) committer: Committer,
+    pub(super) committers: Committers,
     /// Running time in milliseconds since which something has waited that was taken out of the queue, and for which other
     /// commits are not the end.
     pub(super) in_hand: Option<u64>,
@@ -61,13 +61,13 @@ impl Writer {
         }));
         let (database, wal, loaded) = opened
             .unwrap_or_else(|_panic| Err(OpenError::Unusable("the file is damaged".to_owned())))?;
-        let committer = Committer::start(Arc::clone(&vault))?;
+        let committers = Committers::start(&vault)?;
         let mut writer = Self {
             vault,
             medium,
             on_commit,
             session: None,
-            committer,
+            committers,
             in_hand: None,
             broken: None,
             space: Space::default(),

@@ -152,6 +152,15 @@ impl JobOp {
         }
     }
 
+    /// Whether somebody outside waits for it. What has become of an attempt nobody waits for but the next one.
+    pub(in crate::keepers::store) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Push { .. } | Self::Terms { .. } | Self::Replay { .. } => true,
+            Self::Change { change, .. } => matches!(change, Change::Requeue { .. }),
+            Self::Mend { .. } => false,
+        }
+    }
+
     /// Bytes that it takes in memory and will take on disk.
     pub(in crate::keepers::store) fn weight(&self) -> usize {
         match self {
