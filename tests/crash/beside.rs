@@ -1,4 +1,4 @@
-//! What settles while a transaction is being committed, and a power cut or a fault at any moment of that.
+//! What settles and is pushed while a transaction is being committed, and a power cut or a fault at any moment of that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use passgate::keepers::store::embedded::Embedded;
-use passgate::keepers::store::jobs::{AttemptRecord, Change, JobId, NewJob, NewState, Queue};
+use passgate::keepers::store::jobs::{
+    AttemptRecord, Change, Changed, JobId, NewJob, NewState, Queue, Terms,
+};
 use passgate::keepers::store::tuning::Tuning;
 use passgate::keepers::store::{Health, Probe, ShelfId, Store, StoreError};
 use passgate::words::time::Clock;
@@ -32,6 +34,8 @@ type Pushed = Receiver<Result<JobId, StoreError>>;
 enum Event {
     Settled,
     Stored,
+    /// Stored or delivered.
+    Known,
     Perhaps,
 }
 
@@ -46,6 +50,41 @@ fn ordered(shelf: ShelfId, clock: &TestClock, n: u64) -> NewJob {
         at: clock.now(),
         state: NewState::Queued { due: clock.now() },
         attempts: Vec::new(),
+    }
+}
+
+/// Events of one of these need none.
+fn plain(shelf: ShelfId, clock: &TestClock, n: u64) -> NewJob {
+    NewJob {
+        order: None,
+        ..ordered(shelf, clock, n)
+    }
+}
+
+fn push(store: &Embedded, job: NewJob) -> Pushed {
+    let (tell, pushed) = channel();
+    let done = move |result| tell.send(result).unwrap();
+    store.push(job, Box::new(done));
+    pushed
+}
+
+fn deliver(store: &Embedded, id: JobId, clock: &TestClock) -> Result<Changed, StoreError> {
+    let (tell, told) = channel();
+    let done = move |result| tell.send(result).unwrap();
+    store.change(id, delivered(clock), Box::new(done));
+    told.recv().unwrap()
+}
+
+fn delivered(clock: &TestClock) -> Change {
+    Change::Delivered {
+        attempt: AttemptRecord {
+            number: 1,
+            at: clock.now(),
+            status: Some(200),
+            error: None,
+            took: Duration::ZERO,
+        },
+        keep: false,
     }
 }
 
@@ -88,6 +127,7 @@ pub fn live(seed: u64, disk: &Disk) -> (usize, usize) {
     for _ in 0..rng.u8(1..4) {
         let store = open();
         let shelf = store.shelf("route", KEEP).unwrap();
+        let mut stored: Vec<(u64, JobId)> = Vec::new();
         let settle = |n: u64| {
             let (tell, told) = channel();
             let done = move |result| tell.send(result).unwrap();
@@ -106,8 +146,19 @@ pub fn live(seed: u64, disk: &Disk) -> (usize, usize) {
                 for _ in 0..rng.u8(0..6) {
                     let n = number();
                     events.insert(n, Event::Perhaps);
-                    if settle(n).recv().unwrap().is_ok() {
-                        events.insert(n, Event::Settled);
+                    let acked = match rng.bool() {
+                        true => settle(n).recv().unwrap().map(|()| Event::Settled),
+                        false => {
+                            let pushed = push(&store, plain(shelf, &clock, n));
+                            let pushed = pushed.recv().unwrap();
+                            pushed.map(|id| {
+                                stored.push((n, id));
+                                Event::Stored
+                            })
+                        }
+                    };
+                    if let Ok(event) = acked {
+                        events.insert(n, event);
                         beside += 1;
                     }
                 }
@@ -118,6 +169,20 @@ pub fn live(seed: u64, disk: &Disk) -> (usize, usize) {
                 _ => {}
             }
             disk.release_syncs();
+            // So does the end of what was pushed beside it.
+            if let Some((n, id)) = stored.pop()
+                && rng.bool()
+            {
+                let is_acked = deliver(&store, id, &clock).is_ok();
+                events.insert(
+                    n,
+                    if is_acked {
+                        Event::Settled
+                    } else {
+                        Event::Known
+                    },
+                );
+            }
             // These race with the end of the commit.
             let racing: Vec<_> = (0..rng.u8(0..4)).map(|_| number()).collect();
             let told: Vec<_> = racing.iter().map(|n| (*n, settle(*n))).collect();
@@ -153,7 +218,8 @@ pub fn live(seed: u64, disk: &Disk) -> (usize, usize) {
         assert_eq!(found.content, found.id, "event {n} is known by half");
         let is_stored = store.find(None, keys(*n).content).unwrap().is_some();
         match event {
-            Event::Settled => found != BOTH,
+            Event::Settled => found != BOTH || is_stored,
+            Event::Known => found != BOTH,
             Event::Stored => found != BOTH || !is_stored,
             Event::Perhaps => false,
         }
@@ -180,6 +246,96 @@ fn held(two_phase: bool) -> (Bench, Pushed) {
     bench.settle(3).unwrap();
     assert_eq!(bench.probe(3), Probe::Known(BOTH));
     (bench, pushed)
+}
+
+#[test]
+fn what_is_pushed_beside_a_commit_is_there_at_once_and_afterwards() {
+    let (bench, pushed) = held(false);
+    let beside = push(&bench.store, plain(bench.shelf, &bench.clock, 4));
+    let beside = beside.recv().unwrap().unwrap();
+    assert!(pushed.try_recv().is_err(), "the commit is held");
+    let is_there = |store: &Embedded| {
+        let due = store.due(bench.shelf, None, None, 10).unwrap();
+        let loaded = store.load(&[beside], true).unwrap();
+        let body = loaded[0].as_ref().map(|job| job.body.clone());
+        due.iter().any(|due| due.id == beside) && body == Some(Some(Bytes::from(vec![4; 300])))
+    };
+    assert!(is_there(&bench.store));
+    let queued = |store: &Embedded| store.counts()[0].queued.jobs;
+    assert_eq!(
+        queued(&bench.store),
+        2,
+        "the one that is held is not there yet"
+    );
+    bench.disk.release_syncs();
+    let other = pushed.recv().unwrap().unwrap();
+    assert!(other < beside, "{other:?} was planned before {beside:?}");
+    assert!(is_there(&bench.store));
+    assert_eq!(queued(&bench.store), 3);
+    // The next transaction takes it over, and one more number goes to each.
+    let third = push(&bench.store, ordered(bench.shelf, &bench.clock, 5));
+    let third = third.recv().unwrap().unwrap();
+    assert!(third > beside);
+    assert!(is_there(&bench.store));
+    let shelf = bench.shelf;
+    let later = Bench::reopened(bench);
+    assert_eq!(later.shelf, shelf);
+    assert_eq!(queued(&later.store), 4);
+    assert_eq!(later.store.find(None, keys(4).content), Ok(Some(beside)));
+    let gone = deliver(&later.store, beside, &later.clock);
+    assert_eq!(gone, Ok(Changed::Done { next: None }));
+    assert_eq!(queued(&later.store), 3);
+}
+
+#[test]
+fn the_end_of_what_is_pushed_beside_a_commit_comes_after_it() {
+    let (bench, pushed) = held(false);
+    let beside = push(&bench.store, plain(bench.shelf, &bench.clock, 4));
+    let beside = beside.recv().unwrap().unwrap();
+    let (tell, ended) = channel();
+    let done = move |result| tell.send(result).unwrap();
+    bench
+        .store
+        .change(beside, delivered(&bench.clock), Box::new(done));
+    bench.settle(5).unwrap();
+    assert!(ended.try_recv().is_err());
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    assert_eq!(ended.recv().unwrap(), Ok(Changed::Done { next: None }));
+    assert_eq!(bench.store.find(None, keys(4).content), Ok(None));
+    let later = Bench::reopened(bench);
+    assert_eq!(later.store.find(None, keys(4).content), Ok(None));
+    assert_eq!(later.probe(4), Probe::Known(BOTH));
+}
+
+#[test]
+fn what_is_pushed_beside_a_commit_takes_its_place_of_the_shelf() {
+    let (bench, pushed) = held(false);
+    let push = |n| push(&bench.store, plain(bench.shelf, &bench.clock, n)).recv();
+    let terms = Terms {
+        keep_delivered: Duration::ZERO,
+        keep_dead: Duration::from_secs(60),
+        max_events: 4,
+        max_bytes: u64::MAX,
+    };
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    bench.store.hold(bench.shelf, terms).unwrap();
+    let (pushed, is_held) = begin(
+        &bench.store,
+        &bench.disk,
+        ordered(bench.shelf, &bench.clock, 4),
+    );
+    assert!(is_held);
+    assert!(push(5).unwrap().is_ok());
+    assert_eq!(push(6).unwrap(), Err(StoreError::ShelfFull));
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    assert_eq!(
+        push(7).unwrap(),
+        Err(StoreError::ShelfFull),
+        "and not forgotten"
+    );
 }
 
 #[test]
@@ -283,9 +439,8 @@ fn what_settles_does_not_wait_for_a_push_that_the_log_has_no_room_for() {
     bench.disk.hold_commits(held);
     let (tell, pushed) = channel();
     let large = NewJob {
-        order: None,
         body: Bytes::from(vec![7; 3 << 20]),
-        ..ordered(bench.shelf, &bench.clock, 2)
+        ..plain(bench.shelf, &bench.clock, 2)
     };
     let done = move |result| tell.send(result).unwrap();
     let settled = together(&bench, 3, || bench.store.push(large, Box::new(done)));
@@ -304,27 +459,10 @@ fn a_panic_before_anything_is_written_forgets_nothing() {
         ..tuning()
     };
     let bench = Bench::on(Disk::default(), tuning);
-    let (tell, pushed) = channel();
-    let job = NewJob {
-        order: None,
-        ..ordered(bench.shelf, &bench.clock, 1)
-    };
-    bench
-        .store
-        .push(job, Box::new(move |result| tell.send(result).unwrap()));
-    let id = pushed.recv().unwrap().unwrap();
+    let id = push(&bench.store, plain(bench.shelf, &bench.clock, 1));
+    let id = id.recv().unwrap().unwrap();
     bench.store.shelf("a transaction", KEEP).unwrap();
-    let attempt = AttemptRecord {
-        number: 1,
-        at: bench.clock.now(),
-        status: Some(200),
-        error: None,
-        took: Duration::ZERO,
-    };
-    let change = Change::Delivered {
-        attempt,
-        keep: false,
-    };
+    let change = delivered(&bench.clock);
     let (tell, changed) = channel();
     let settled = together(&bench, 2, || {
         let done = move |result| tell.send(result).unwrap();

@@ -1,8 +1,8 @@
-//! Settling beside a transaction that is being made and committed.
+//! Settling and pushing beside a transaction that is being made and committed.
 //!
 //! # Why
 //! A transaction writes dozens of pages, is synced up to twice, and takes many times as long as a record of the log. What
-//! settles needs none, and its senders wait: so another thread makes and commits it, and records go on meanwhile, behind
+//! settles needs none, nor does a job that is pushed and waits for nobody, and their senders wait: so another thread makes and commits it, and records go on meanwhile, behind
 //! those that the transaction takes over. There are two such threads. One is as quick as any; the other is for what no
 //! sender waits for, above all what has become of attempts, and steps back where a processor is wanted by others.
 
@@ -12,9 +12,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::commit::{Batch, EVENT_BYTES_MAX, Rows};
+use super::commit::{Batch, Rows};
 use super::embedded::spawn;
-use super::jobs::carried::Carried;
 use super::jobs::ops::Worked;
 use super::open_error::OpenError;
 use super::queue::Awaited;
@@ -54,7 +53,7 @@ struct Committer {
 
 /// What a writer waits for that has given a transaction away.
 enum Next {
-    Settles(Box<Batch>),
+    Records(Box<Batch>),
     Committed(Box<Ended>),
 }
 
@@ -125,7 +124,7 @@ impl Drop for Committer {
 // === impl Writer ===
 
 impl Writer {
-    /// Makes and commits a transaction and, where the log goes on, writes what settles meanwhile.
+    /// Makes and commits a transaction and, where the log goes on, writes what needs none meanwhile.
     pub(super) fn end_transaction(&mut self, planned: Planned) -> Ended {
         if !planned.transaction.turn.goes_on {
             return commit(planned, &self.vault);
@@ -136,13 +135,17 @@ impl Writer {
         }
         let outer = self.in_hand;
         self.in_hand = outer.into_iter().chain(since).min();
+        let mut takes_pushes = true;
         let ended = loop {
-            match self.next_beside() {
+            match self.next_beside(takes_pushes) {
                 Next::Committed(ended) => break *ended,
                 // Whatever breaks, the commit is waited for: its end is told once.
-                Next::Settles(settles) => {
-                    let settled = catch_unwind(AssertUnwindSafe(|| self.settle_beside(*settles)));
-                    if settled.is_err() {
+                Next::Records(mut batch) => {
+                    let written = catch_unwind(AssertUnwindSafe(|| {
+                        takes_pushes &= self.mind_pushes(&mut batch);
+                        self.write_beside(*batch);
+                    }));
+                    if written.is_err() {
                         self.broken = Some("the writer panicked".to_owned());
                     }
                 }
@@ -152,13 +155,12 @@ impl Writer {
         ended
     }
 
-    /// Waits for the end of the commit, or for what settles, if there is room for it.
-    fn next_beside(&self) -> Next {
-        let most = match (&self.session, &self.broken) {
-            (Some(session), None) => session.wal.room() / EVENT_BYTES_MAX,
+    /// Waits for the end of the commit, or for what can be written beside it, if there is room.
+    fn next_beside(&self, takes_pushes: bool) -> Next {
+        let room = match (&self.session, &self.broken) {
+            (Some(session), None) => session.wal.room(),
             (_, Some(_)) | (None, _) => 0,
         };
-        let most = most.min(self.vault.tuning.commit_ops_max);
         let mut queue = self.vault.queue();
         loop {
             if let Some((number, ended)) = queue.committed.take()
@@ -166,12 +168,13 @@ impl Writer {
             {
                 return Next::Committed(ended);
             }
-            if most > 0 && !queue.settles.is_empty() {
-                return Next::Settles(Box::new(queue.next_settles(most)));
+            let batch = queue.next_records(&self.vault.tuning, room, takes_pushes);
+            if !batch.is_empty() {
+                return Next::Records(Box::new(batch));
             }
-            queue.awaited = match most {
+            queue.awaited = match room {
                 0 => Awaited::Nothing,
-                _ => Awaited::Settles,
+                _ => Awaited::Records,
             };
             let woken = self.vault.work.wait(queue);
             queue = woken.unwrap_or_else(PoisonError::into_inner);
@@ -179,16 +182,36 @@ impl Writer {
         }
     }
 
-    /// Writes a record of what settles. After an error the file is to be opened anew, but not before the commit has ended.
-    fn settle_beside(&mut self, batch: Batch) {
+    /// Puts pushes back that only a transaction can take; whether there were none.
+    fn mind_pushes(&mut self, batch: &mut Batch) -> bool {
+        let (Some(session), false) = (&self.session, batch.jobs.is_empty()) else {
+            return true;
+        };
+        let live = session.live_bytes(&self.vault);
+        self.space
+            .mind(batch, self.medium.as_ref(), &self.vault, live);
+        let takes = batch.jobs.is_empty() || session.takes_pushes(batch, &self.vault);
+        if !takes {
+            let since = batch.jobs_wait_since.unwrap_or_default();
+            let pushes = std::mem::take(&mut batch.jobs);
+            self.vault.queue().put_back(pushes, since);
+        }
+        takes
+    }
+
+    /// Writes a record of what needs no transaction. After an error the file is to be opened anew, but not before the
+    /// commit has ended.
+    fn write_beside(&mut self, batch: Batch) {
         let Some(session) = &mut self.session else {
             return self.refuse(batch);
         };
+        if batch.is_empty() {
+            return self.note_waiting();
+        }
         let rows = session.rows(&batch, &self.vault);
         let began = Instant::now();
-        let appended = catch_unwind(AssertUnwindSafe(|| {
-            session.append(&rows.journal, Carried::default())
-        }));
+        let vault = &self.vault;
+        let appended = catch_unwind(AssertUnwindSafe(|| session.record(&rows, &batch, vault)));
         let reason = match appended {
             Ok(Ok(Some(worked))) => {
                 let lost = self.vault.shelves().unwritten.lost();

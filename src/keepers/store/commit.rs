@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use redb::Database;
 
 use super::codec::{JournalRow, ShelfRow};
-use super::jobs::carried::Carried;
+use super::jobs::carried::{Carried, has_room_for_pushes};
 use super::jobs::desk::Books;
 use super::jobs::ops::{JobOp, Outcome, Worked};
 use super::jobs::tally::Tally;
@@ -53,14 +53,6 @@ pub(super) struct Entries {
     pub(super) shelf: ShelfId,
     pub(super) keys: Keys,
     pub(super) secs: u32,
-}
-
-/// How far a batch is written.
-pub(super) enum Written {
-    /// It is on disk.
-    Done(Worked),
-    /// It needs a transaction, which is to be made.
-    Planned(Transaction),
 }
 
 /// The rows of one commit.
@@ -127,53 +119,71 @@ impl Session {
             .saturating_add(FILE_BYTES)
     }
 
-    /// Whether a record of the log will surely carry the batch, with what was left unwritten: what is not sure is asked
-    /// again when it is written.
-    pub(super) fn fits_the_log(&self, batch: &Batch, vault: &Vault) -> bool {
-        let has_room = |carried: Carried<'_>| {
-            let (jobs, bytes) = carried.size();
-            let unwritten = vault.shelves().unwritten.len();
-            let unwritten = unwritten.min(vault.tuning.commit_ops_max);
-            let events = batch.settles.len() + jobs + unwritten;
-            self.wal.has_room(bytes + events * EVENT_BYTES_MAX)
-        };
-        let plan = || Carried::plan(&batch.jobs, &self.books, vault, &self.database);
-        batch.is_for_the_log() && plan().is_ok_and(|carried| carried.is_some_and(has_room))
+    /// Whether plain pushes of a batch may go into the log, if it has room.
+    pub(super) fn takes_pushes(&self, batch: &Batch, vault: &Vault) -> bool {
+        batch.log_takes_pushes && has_room_for_pushes(&batch.jobs, &self.books, vault)
     }
 
-    /// Writes a batch as one record of the log, synced when this returns, or plans the transaction that it needs. After an
+    /// Takes out of a batch what goes ahead in a record of its own; `None` if nothing does, or the log has no room for it.
+    pub(super) fn split(&self, batch: &mut Batch, vault: &Vault) -> Option<Batch> {
+        let fits = |batch: &Batch, pushes| batch.ahead_len(pushes) <= self.wal.room();
+        let pushes = batch.has_others() && self.takes_pushes(batch, vault) && fits(batch, true);
+        let ahead = fits(batch, pushes).then(|| batch.split_ahead(pushes))?;
+        (!ahead.is_empty()).then_some(ahead)
+    }
+
+    /// Writes a batch as one record of the log, synced when this returns; `None` where it needs a transaction. After an
     /// error it is unknown whether it happened.
-    pub(super) fn write(
+    pub(super) fn record(
         &mut self,
         rows: &Rows,
         batch: &Batch,
         vault: &Vault,
-    ) -> Result<Written, redb::Error> {
-        if batch.is_for_the_log()
-            && let Some(carried) = Carried::plan(&batch.jobs, &self.books, vault, &self.database)?
-            && let Some(worked) = self.append(&rows.journal, carried)?
-        {
-            return Ok(Written::Done(worked));
+    ) -> Result<Option<Worked>, redb::Error> {
+        if !batch.is_for_the_log() {
+            return Ok(None);
         }
-        Ok(Written::Planned(Transaction {
+        match Carried::plan(&batch.jobs, &self.books, vault, &self.database)? {
+            Some(carried) => self.append(&rows.journal, carried),
+            None => Ok(None),
+        }
+    }
+
+    /// Plans a transaction for a batch, which takes over what the log holds.
+    ///
+    /// # Errors
+    /// Where the system has no random numbers to give.
+    pub(super) fn plan(
+        &mut self,
+        batch: &Batch,
+        vault: &Vault,
+    ) -> Result<Transaction, redb::Error> {
+        let books = self.books.clone();
+        // Those that are pushed beside it have the numbers behind its own.
+        self.books.next_job += batch.jobs.iter().filter_map(JobOp::pushed).count() as u64;
+        Ok(Transaction {
             database: Arc::clone(&self.database),
-            books: self.books.clone(),
+            books,
             heirloom: vault.shelves().fresh.heirloom(),
             turn: self.wal.turn()?,
-        }))
+        })
     }
 
     /// A transaction is on disk, and did this.
     pub(super) fn adopt(&mut self, turn: Turn, worked: Worked) -> Worked {
         self.wal.turned(turn);
         if let Outcome::Closed(closing) = &worked.outcome {
-            self.books.clone_from(&closing.books);
+            let next_job = self.books.next_job.max(closing.books.next_job);
+            self.books = Books {
+                next_job,
+                ..closing.books.clone()
+            };
         }
         worked
     }
 
     /// Adds a record to the log; `None` if it has no room.
-    pub(super) fn append(
+    fn append(
         &mut self,
         rows: &[Numbered],
         carried: Carried<'_>,
@@ -233,16 +243,33 @@ impl Batch {
             || self.jobs.iter().any(JobOp::is_awaited)
     }
 
-    /// Whether there is something that settles, and something else.
+    /// Whether something of it may go ahead of the rest.
     pub(super) fn is_mixed(&self) -> bool {
-        let has_more = !self.jobs.is_empty() || !self.shelves.is_empty() || self.chore.is_some();
-        has_more && !self.settles.is_empty()
+        match self.has_others() {
+            true => !self.settles.is_empty() || self.jobs.iter().any(JobOp::goes_ahead),
+            false => !self.settles.is_empty() && !self.jobs.is_empty(),
+        }
     }
 
-    /// Takes out what settles.
-    pub(super) fn split_settles(&mut self) -> Self {
+    /// Whether there is anything but what settles and pushes that go ahead.
+    fn has_others(&self) -> bool {
+        !self.jobs.iter().all(JobOp::goes_ahead) || !self.shelves.is_empty() || self.chore.is_some()
+    }
+
+    /// What a record takes at the most of what settles, and of the pushes that go ahead if they are to.
+    fn ahead_len(&self, pushes: bool) -> usize {
+        let ahead = self.jobs.iter().filter(|op| pushes && op.goes_ahead());
+        self.settles.len() * EVENT_BYTES_MAX + ahead.map(JobOp::logged_len).sum::<usize>()
+    }
+
+    /// Takes out what settles, and the pushes that go ahead if they are to.
+    fn split_ahead(&mut self, pushes: bool) -> Self {
+        let goes_ahead = |op: &mut JobOp| pushes && op.goes_ahead();
         Self {
             settles: std::mem::take(&mut self.settles),
+            jobs: self.jobs.extract_if(.., goes_ahead).collect(),
+            log_takes_pushes: self.log_takes_pushes,
+            jobs_wait_since: self.jobs_wait_since,
             ..Self::default()
         }
     }

@@ -182,7 +182,7 @@ impl Store for Embedded {
                     queued,
                     done,
                 });
-                let is_awaited = queue.awaited.take_for_settles();
+                let is_awaited = queue.awaited.take_for_records();
                 drop(queue);
                 // Waking costs a system call, and a writer at work looks by itself.
                 if is_awaited {

@@ -1,13 +1,14 @@
 //! What waits for the writer.
 //!
-//! What settles waits apart from all the rest: it has nothing to do with it, and can be written beside a transaction.
+//! What settles, and jobs that are pushed and that the log can carry, wait apart from all the rest: they have nothing to
+//! do with it, and can be written beside a transaction.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 
 use super::beside::Ended;
 use super::codec::ShelfRow;
-use super::commit::{Batch, Entries};
+use super::commit::{Batch, EVENT_BYTES_MAX, Entries};
 use super::jobs::ops::{JobChore, JobOp};
 use super::jobs::tally::Room;
 use super::tables::Change;
@@ -19,8 +20,10 @@ use super::{Done, Keep, ShelfId, StoreError};
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) settles: VecDeque<Settling>,
+    /// Those that go ahead.
+    pub(super) pushes: VecDeque<Waiting>,
     pub(super) ops: VecDeque<Op>,
-    /// What the jobs among `ops` weigh.
+    /// What the jobs among `pushes` and `ops` weigh.
     pub(super) bytes: usize,
     /// The room that each shelf has for jobs.
     pub(super) rooms: BTreeMap<ShelfId, Room>,
@@ -47,13 +50,16 @@ pub(super) struct Settling {
     pub(super) done: Done,
 }
 
+/// An operation on a job that waits.
+pub(super) struct Waiting {
+    pub(super) op: JobOp,
+    /// Running time in milliseconds.
+    pub(super) queued: u64,
+}
+
 /// What else is written with the next commit.
 pub(super) enum Op {
-    Job {
-        op: JobOp,
-        /// Running time in milliseconds.
-        queued: u64,
-    },
+    Job(Waiting),
     Shelf {
         name: String,
         keep: Keep,
@@ -78,8 +84,8 @@ pub(super) enum Awaited {
     /// It does not sleep, and looks by itself.
     #[default]
     Nothing,
-    /// For what settles.
-    Settles,
+    /// For what can be written beside a transaction.
+    Records,
     Anything,
 }
 
@@ -88,7 +94,7 @@ pub(super) enum Awaited {
 impl Queue {
     /// How many settles and operations wait.
     pub(super) fn waiting(&self) -> usize {
-        self.settles.len() + self.ops.len()
+        self.settles.len() + self.pushes.len() + self.ops.len()
     }
 
     /// Whether there is nothing to write.
@@ -99,19 +105,54 @@ impl Queue {
     /// When the one that has waited longest was queued.
     pub(super) fn waits_since(&self) -> Option<u64> {
         let settle = self.settles.front().map(|settling| settling.queued);
-        let job = self.ops.iter().find_map(|op| match op {
-            Op::Job { queued, .. } => Some(*queued),
-            Op::Shelf { .. } => None,
-        });
-        settle.into_iter().chain(job).min()
+        let push = self.pushes.front().map(|waiting| waiting.queued);
+        let job = self.ops.iter().find_map(Op::queued);
+        settle.into_iter().chain(push).chain(job).min()
     }
 
     /// What the next commit takes along.
     pub(super) fn next_batch(&mut self, tuning: &Tuning) -> Batch {
         let mut batch = self.next_settles(tuning.commit_ops_max);
-        let bound = self.next_commit(tuning);
-        self.move_into(&mut batch, bound);
+        batch.chore = self.chore.take();
+        let (mut ops, mut bytes) = (0, 0);
+        while ops < tuning.commit_ops_max
+            && let Some(weight) = self.next_weight()
+            && (ops == 0 || bytes + weight <= tuning.commit_bytes_max)
+        {
+            self.move_next(&mut batch);
+            ops += 1;
+            bytes += weight;
+        }
         batch
+    }
+
+    /// What can be written beside a transaction, into `room` bytes of the log; pushes only where it `takes_pushes`.
+    pub(super) fn next_records(
+        &mut self,
+        tuning: &Tuning,
+        room: usize,
+        takes_pushes: bool,
+    ) -> Batch {
+        let most = tuning.commit_ops_max;
+        let mut batch = self.next_settles(most.min(room / EVENT_BYTES_MAX));
+        let mut room = room - batch.settles.len() * EVENT_BYTES_MAX;
+        while takes_pushes
+            && batch.jobs.len() < most
+            && let Some(waiting) = self.pushes.front()
+            && let Some(left) = room.checked_sub(waiting.op.logged_len())
+        {
+            room = left;
+            self.move_push(&mut batch);
+        }
+        batch
+    }
+
+    /// Puts back pushes that were taken, in front of all others.
+    pub(super) fn put_back(&mut self, pushes: Vec<JobOp>, queued: u64) {
+        for op in pushes.into_iter().rev() {
+            self.bytes += op.weight();
+            self.pushes.push_front(Waiting { op, queued });
+        }
     }
 
     /// At most so many of those that settle.
@@ -127,25 +168,53 @@ impl Queue {
 
     /// All that waits.
     pub(super) fn take_all(&mut self) -> Batch {
-        self.bytes = 0;
         let mut batch = self.next_settles(usize::MAX);
-        self.move_into(&mut batch, self.ops.len());
+        batch.chore = self.chore.take();
+        while self.next_weight().is_some() {
+            self.move_next(&mut batch);
+        }
         batch
     }
 
-    fn move_into(&mut self, batch: &mut Batch, ops: usize) {
-        batch.chore = self.chore.take();
-        for op in self.ops.drain(..ops) {
-            match op {
-                Op::Job { op, queued } => {
-                    batch.jobs_wait_since.get_or_insert(queued);
-                    batch.jobs.push(op);
-                }
-                Op::Shelf { name, keep, reply } => {
-                    batch.shelves.push((ShelfRow { name, keep }, reply));
-                }
-            }
+    /// What of pushes and all the rest is next weighs so much.
+    fn next_weight(&self) -> Option<usize> {
+        match self.is_push_next() {
+            true => self.pushes.front().map(|waiting| waiting.op.weight()),
+            false => self.ops.front().map(Op::weight),
         }
+    }
+
+    /// Whether a push has waited longest of what is neither settles nor housekeeping.
+    fn is_push_next(&self) -> bool {
+        match (self.pushes.front(), self.ops.front()) {
+            (Some(push), Some(op)) => op.queued().is_some_and(|queued| push.queued <= queued),
+            (push, _) => push.is_some(),
+        }
+    }
+
+    fn move_next(&mut self, batch: &mut Batch) {
+        if self.is_push_next() {
+            return self.move_push(batch);
+        }
+        match self.ops.pop_front() {
+            Some(Op::Job(waiting)) => self.add(batch, waiting),
+            Some(Op::Shelf { name, keep, reply }) => {
+                batch.shelves.push((ShelfRow { name, keep }, reply));
+            }
+            None => {}
+        }
+    }
+
+    fn move_push(&mut self, batch: &mut Batch) {
+        if let Some(waiting) = self.pushes.pop_front() {
+            self.add(batch, waiting);
+        }
+    }
+
+    fn add(&mut self, batch: &mut Batch, Waiting { op, queued }: Waiting) {
+        self.bytes = self.bytes.saturating_sub(op.weight());
+        batch.jobs_wait_since.get_or_insert(queued);
+        batch.jobs.push(op);
     }
 }
 
@@ -153,10 +222,18 @@ impl Queue {
 
 impl Op {
     /// Bytes of jobs that it carries.
-    pub(super) fn weight(&self) -> usize {
+    fn weight(&self) -> usize {
         match self {
-            Self::Job { op, .. } => op.weight(),
+            Self::Job(waiting) => waiting.op.weight(),
             Self::Shelf { .. } => 0,
+        }
+    }
+
+    /// When it was queued, if it is about a job.
+    fn queued(&self) -> Option<u64> {
+        match self {
+            Self::Job(waiting) => Some(waiting.queued),
+            Self::Shelf { .. } => None,
         }
     }
 }
@@ -164,8 +241,8 @@ impl Op {
 // === impl Awaited ===
 
 impl Awaited {
-    /// Whether the writer is to be woken for what settles; then it need not be woken again.
-    pub(super) fn take_for_settles(&mut self) -> bool {
+    /// Whether the writer is to be woken for what can be written beside a transaction; then it need not be woken again.
+    pub(super) fn take_for_records(&mut self) -> bool {
         std::mem::take(self) != Self::Nothing
     }
 

@@ -4,7 +4,8 @@
 //! housekeeping; syncs once; makes the keys visible; and only then answers. A lone settle does not wait for
 //! company: while one commit syncs, the next gathers by itself. Only after a batch of several the next one is
 //! given a moment to fill, while those who send have other work: a commit costs as much as many events do.
-//! Where some of it needs a transaction, what settles goes ahead, and while that is committed goes on beside it.
+//! Where some of it needs a transaction, what settles and what is pushed goes ahead, and while that is committed goes on
+//! beside it.
 //!
 //! # Why
 //! redb's handle is dead after any failed read or write, and a failed commit may be on disk or not. So
@@ -16,7 +17,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::beside::{Committers, Ended, Planned};
-use super::commit::{Batch, Rows, Session, Written};
+use super::commit::{Batch, Rows, Session};
 use super::jobs::ops::{Outcome, Worked};
 use super::journal::Row;
 use super::loading::open;
@@ -129,10 +130,6 @@ impl Writer {
     }
 
     /// Writes a batch and answers everybody in it, whatever comes of it.
-    ///
-    /// # Why
-    /// A transaction takes several times as long as a record of the log. What is settled has nothing to do with what
-    /// needs one, and its senders wait: it goes ahead in a record of its own.
     fn commit(&mut self, mut batch: Batch) {
         if let Some(session) = &self.session {
             if let Some(stale) = batch.chore.take_if(|chore| chore.epoch != session.epoch) {
@@ -141,20 +138,12 @@ impl Writer {
             let live = session.live_bytes(&self.vault);
             self.space
                 .mind(&mut batch, self.medium.as_ref(), &self.vault, live);
-            // Whatever keeps it from telling is met again, where everybody is answered.
-            let fits = || session.fits_the_log(&batch, &self.vault);
-            if batch.is_mixed() && !catch_unwind(AssertUnwindSafe(fits)).unwrap_or(false) {
-                let settles = batch.split_settles();
-                self.in_hand = batch.jobs_wait_since;
-                self.commit_together(settles);
-                self.in_hand = None;
-            }
         }
-        self.commit_together(batch);
+        self.commit_together(batch, true);
     }
 
-    /// Writes a batch in one piece.
-    fn commit_together(&mut self, mut batch: Batch) {
+    /// Writes a batch in one piece, unless a record of the log cannot carry it and something of it `may_go_ahead`.
+    fn commit_together(&mut self, mut batch: Batch, may_go_ahead: bool) {
         let lost = self.take_unwritten(&mut batch);
         let Some(session) = &mut self.session else {
             self.refuse(batch);
@@ -166,7 +155,12 @@ impl Writer {
         }
         let rows = session.rows(&batch, &self.vault);
         let began = Instant::now();
-        let (rows, batch, written) = self.write(rows, batch);
+        let (rows, batch, written) = match self.record(&rows, &batch) {
+            Ok(None) if may_go_ahead && batch.is_mixed() => return self.commit_apart(batch),
+            Ok(None) => self.transact(rows, batch),
+            Ok(Some(worked)) => (rows, batch, Ok(worked)),
+            Err(reason) => (rows, batch, Err(reason)),
+        };
         let broken = self.broken.take();
         match written {
             Ok(worked) => {
@@ -182,22 +176,57 @@ impl Writer {
         }
     }
 
+    /// Writes what goes ahead of a batch, and then the rest.
+    ///
+    /// # Why
+    /// A transaction takes several times as long as a record. What is settled has nothing to do with what needs one, nor
+    /// have jobs that are pushed and wait for nobody, and their senders wait: they go ahead in a record of their own.
+    fn commit_apart(&mut self, mut batch: Batch) {
+        batch.unwritten.clear();
+        if let Some(session) = &self.session
+            && let Some(ahead) = session.split(&mut batch, &self.vault)
+        {
+            self.in_hand = batch.jobs_wait_since;
+            self.commit_together(ahead, false);
+            self.in_hand = None;
+        }
+        self.commit_together(batch, false);
+    }
+
     /// Writes a batch, synced when it gives back `Ok`. After an error it is unknown whether it happened.
     pub(super) fn write(
         &mut self,
         rows: Rows,
         batch: Batch,
     ) -> (Rows, Batch, Result<Worked, String>) {
-        let Some(session) = &mut self.session else {
-            return (rows, batch, Err("the file is closed".to_owned()));
+        match self.record(&rows, &batch) {
+            Ok(None) => self.transact(rows, batch),
+            Ok(Some(worked)) => (rows, batch, Ok(worked)),
+            Err(reason) => (rows, batch, Err(reason)),
+        }
+    }
+
+    /// Writes a batch as one record of the log; `None` where it needs a transaction.
+    fn record(&mut self, rows: &Rows, batch: &Batch) -> Result<Option<Worked>, String> {
+        let (Some(session), vault) = (&mut self.session, &self.vault) else {
+            return Err("the file is closed".to_owned());
         };
-        let vault = &self.vault;
-        let written = catch_unwind(AssertUnwindSafe(|| session.write(&rows, &batch, vault)));
-        let transaction = match written {
-            Ok(Ok(Written::Done(worked))) => return (rows, batch, Ok(worked)),
-            Ok(Ok(Written::Planned(transaction))) => transaction,
-            Ok(Err(error)) => return (rows, batch, Err(error.to_string())),
-            Err(_panic) => return (rows, batch, Err("the writer panicked".to_owned())),
+        let recorded = catch_unwind(AssertUnwindSafe(|| session.record(rows, batch, vault)));
+        let recorded = recorded.map_err(|_panic| "the writer panicked".to_owned())?;
+        recorded.map_err(|error| error.to_string())
+    }
+
+    /// Writes a batch by a transaction.
+    fn transact(&mut self, rows: Rows, batch: Batch) -> (Rows, Batch, Result<Worked, String>) {
+        let planned = match &mut self.session {
+            Some(session) => session
+                .plan(&batch, &self.vault)
+                .map_err(|error| error.to_string()),
+            None => Err("the file is closed".to_owned()),
+        };
+        let transaction = match planned {
+            Ok(transaction) => transaction,
+            Err(reason) => return (rows, batch, Err(reason)),
         };
         let Ended {
             rows,
@@ -317,7 +346,7 @@ impl Writer {
         }
     }
 
-    fn note_waiting(&self) {
+    pub(super) fn note_waiting(&self) {
         let queue = self.vault.queue();
         let oldest = self.in_hand.into_iter().chain(queue.waits_since()).min();
         self.vault.waits_since(oldest);

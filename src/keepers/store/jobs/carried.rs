@@ -69,7 +69,7 @@ impl<'a> Carried<'a> {
         database: &Database,
     ) -> Result<Option<Self>, redb::Error> {
         let light: Option<Vec<Light<'_>>> = ops.iter().map(Light::of).collect();
-        let Some(light) = light.filter(|light| has_room_for_pushes(light, books, vault)) else {
+        let Some(light) = light.filter(|_| has_room_for_pushes(ops, books, vault)) else {
             return Ok(None);
         };
         let Some(places) = places(&light, vault, database)? else {
@@ -207,13 +207,7 @@ impl<'a> Carried<'a> {
 impl<'a> Light<'a> {
     fn of(op: &'a JobOp) -> Option<Self> {
         match op {
-            JobOp::Push { job, .. } => match job.state {
-                // More than one attempt are for the tables, which keep some of them.
-                NewState::Queued { .. } if job.order.is_none() && job.attempts.len() <= 1 => {
-                    Some(Self::Push(job))
-                }
-                NewState::Queued { .. } | NewState::Delivered | NewState::Dead { .. } => None,
-            },
+            JobOp::Push { job, .. } => op.is_plain_push().then_some(Self::Push(job)),
             JobOp::Change { id, change, .. } => match change {
                 Change::Delivered {
                     attempt,
@@ -229,11 +223,15 @@ impl<'a> Light<'a> {
     }
 }
 
-/// Whether no shelf must forget copies of delivered jobs for what is pushed.
-fn has_room_for_pushes(light: &[Light<'_>], books: &Books, vault: &Vault) -> bool {
+/// Whether no shelf must forget copies of delivered jobs for the plain pushes among these.
+pub(in crate::keepers::store) fn has_room_for_pushes(
+    ops: &[JobOp],
+    books: &Books,
+    vault: &Vault,
+) -> bool {
     let mut pushed: BTreeMap<ShelfId, Volume> = BTreeMap::new();
-    for op in light {
-        if let Light::Push(new) = op {
+    for op in ops.iter().filter(|op| op.is_plain_push()) {
+        if let Some(new) = op.pushed() {
             let volume = pushed.entry(new.shelf).or_default();
             volume.jobs += 1;
             volume.bytes += u64::from(new.weight());

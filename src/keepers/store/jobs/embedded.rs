@@ -14,7 +14,7 @@ use super::{
     ReplayId, Selection, ShelfCounts, StoredJob, Terms, reading,
 };
 use crate::keepers::store::embedded::Embedded;
-use crate::keepers::store::queue::Op;
+use crate::keepers::store::queue::{Op, Waiting};
 use crate::keepers::store::vault::{Shelves, Vault};
 use crate::keepers::store::{ShelfId, StoreError};
 use crate::words::identity::Key;
@@ -240,8 +240,18 @@ impl Vault {
                 let queued = self.running_ms();
                 self.begins_to_wait(queued);
                 queue.bytes += op.weight();
-                queue.ops.push_back(Op::Job { op, queued });
-                let is_awaited = queue.awaited.take_for_anything();
+                let goes_ahead = op.goes_ahead();
+                let waiting = Waiting { op, queued };
+                let is_awaited = match goes_ahead {
+                    true => {
+                        queue.pushes.push_back(waiting);
+                        queue.awaited.take_for_records()
+                    }
+                    false => {
+                        queue.ops.push_back(Op::Job(waiting));
+                        queue.awaited.take_for_anything()
+                    }
+                };
                 drop(queue);
                 // Waking costs a system call, and a writer at work looks by itself.
                 if is_awaited {

@@ -94,6 +94,16 @@ impl Fresh {
         self.jobs.is_empty() && self.ended.is_empty()
     }
 
+    /// Takes out what a transaction has taken over: all but the jobs from a number on, which were pushed beside it.
+    pub(super) fn take_over(&mut self, beside: JobId) -> Self {
+        let later = self.jobs.split_off(&beside);
+        let taken = std::mem::take(self);
+        for job in later.into_values() {
+            self.push(job);
+        }
+        taken
+    }
+
     /// What the next transaction takes over.
     pub(in crate::keepers::store) fn heirloom(&self) -> Heirloom {
         Heirloom {

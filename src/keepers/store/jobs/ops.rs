@@ -9,11 +9,13 @@ use super::carried::Logged;
 use super::codec::{encode_bytes, encode_terms};
 use super::desk::{Books, Closing, Desk};
 use super::fresh::Heirloom;
+use super::logged::push_len;
 use super::tables::{EndedKey, REPLAYS, TERMS};
 use super::{
     Change, ChangeDone, Changed, Due, JobId, NewJob, NewState, PushDone, ReplayDone, ReplayId,
     Terms,
 };
+use crate::keepers::store::commit::EVENT_BYTES_MAX;
 use crate::keepers::store::{ShelfId, StoreError};
 use crate::words::time::Timestamp;
 
@@ -152,6 +154,26 @@ impl JobOp {
         }
     }
 
+    /// Whether it pushes a job that the log can carry: one that waits for nobody. More than one attempt are for the
+    /// tables, which keep some of them.
+    pub(in crate::keepers::store) fn is_plain_push(&self) -> bool {
+        self.pushed().is_some_and(|job| match job.state {
+            NewState::Queued { .. } => job.order.is_none() && job.attempts.len() <= 1,
+            NewState::Delivered | NewState::Dead { .. } => false,
+        })
+    }
+
+    /// Whether it is a plain push that goes ahead of what needs a transaction, and beside it: a small one.
+    pub(in crate::keepers::store) fn goes_ahead(&self) -> bool {
+        self.is_plain_push() && self.logged_len() <= AHEAD_BYTES_MAX
+    }
+
+    /// What a push takes of a record at the most, its keys included.
+    pub(in crate::keepers::store) fn logged_len(&self) -> usize {
+        self.pushed()
+            .map_or(0, |job| push_len(job) + EVENT_BYTES_MAX)
+    }
+
     /// Whether somebody outside waits for it. What has become of an attempt nobody waits for but the next one.
     pub(in crate::keepers::store) fn is_awaited(&self) -> bool {
         match self {
@@ -239,5 +261,7 @@ impl NewJob {
     }
 }
 
+/// A push that goes ahead takes no more of a record: several of them find room in what the log has left.
+const AHEAD_BYTES_MAX: usize = 256 * 1024;
 /// What an operation weighs beside its bytes.
 const OP_BYTES: usize = 256;

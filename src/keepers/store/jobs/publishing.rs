@@ -6,7 +6,7 @@ use super::carried::Logged;
 use super::desk::Closing;
 use super::ops::JobOp;
 use super::tally::Tally;
-use super::{Change, NewJob, NewState, Volume};
+use super::{Change, JobId, NewJob, NewState, Volume};
 use crate::keepers::store::ShelfId;
 use crate::keepers::store::unwritten::Entry;
 use crate::keepers::store::vault::{Shelves, Vault};
@@ -14,12 +14,13 @@ use crate::words::time::Timestamp;
 
 impl Vault {
     /// Makes what a transaction did to jobs visible: counts, due times, terms, and the room for others. What the log
-    /// held is in the tables now, and leaves memory in the same step.
+    /// held when it was planned is in the tables now, and leaves memory in the same step.
     pub(in crate::keepers::store) fn publish_jobs(&self, ops: &[JobOp], closing: &Closing) {
         self.count_damaged(closing.damaged);
-        let taken_over = {
+        let (taken_over, held) = {
             let mut shelves = self.shelves_mut();
-            let taken_over = std::mem::take(&mut shelves.fresh);
+            let beside = JobId(closing.books.next_job);
+            let taken_over = shelves.fresh.take_over(beside);
             for (id, shelf) in &mut shelves.by_id {
                 // The one that was the oldest has ended with all that the tables had.
                 if !taken_over.leaves_queued(*id, shelf.holdings.tally) {
@@ -65,13 +66,16 @@ impl Vault {
                     shelf.holdings.publish(tally.unwrap_or_default(), *next_due);
                 }
             }
-            taken_over
+            let tallies = closing.books.tallies.iter();
+            let held = tallies.map(|(id, tally)| (*id, shelves.fresh.over(*id, *tally).bounded()));
+            let held: Vec<(ShelfId, Volume)> = held.collect();
+            (taken_over, held)
         };
         // Freed after the lock is released: there may be many jobs.
         drop(taken_over);
         let mut queue = self.queue();
-        for (id, tally) in &closing.books.tallies {
-            queue.rooms.entry(*id).or_default().stored = tally.bounded();
+        for (id, volume) in held {
+            queue.rooms.entry(id).or_default().stored = volume;
         }
         for op in ops {
             match op {

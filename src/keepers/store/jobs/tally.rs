@@ -4,7 +4,6 @@ use super::ops::JobOp;
 use super::{JobInfo, JobState, NewJob, Terms, Volume};
 use crate::keepers::store::ShelfId;
 use crate::keepers::store::queue::Queue;
-use crate::keepers::store::tuning::Tuning;
 use crate::words::time::Timestamp;
 
 /// What a shelf holds on disk. It is written with every commit that changes it, so that opening counts
@@ -233,21 +232,6 @@ impl Queue {
             room.stored = stored;
             room.terms = terms;
         }
-    }
-
-    /// How many of the operations that wait fit into one commit; at least one.
-    pub(in crate::keepers::store) fn next_commit(&mut self, tuning: &Tuning) -> usize {
-        let (mut ops, mut bytes) = (0, 0);
-        for op in self.ops.iter().take(tuning.commit_ops_max) {
-            let weight = op.weight();
-            if ops > 0 && bytes + weight > tuning.commit_bytes_max {
-                break;
-            }
-            ops += 1;
-            bytes += weight;
-        }
-        self.bytes = self.bytes.saturating_sub(bytes);
-        ops
     }
 
     /// Gives back the room of a push that was answered.
