@@ -45,9 +45,9 @@ pub(super) struct Turn {
 /// write can reach it.
 const PAGE_BYTES: u64 = 4096;
 
-/// An epoch goes on while a transaction takes its records over, until this part of the log has been written. A small
-/// part: behind it there is room for hundreds of records beside one commit.
-const GOES_ON_PART: u64 = 4;
+/// An epoch goes on while a transaction takes its records over, until all but this part of the log has been written: so
+/// there is room for more than a hundred records beside one commit. Where a new epoch begins, everybody waits for it.
+const LEFT_PART: u64 = 4;
 
 /// How a store's file begins, and what of it is the log's: the last is how a new one is made.
 const LAYOUTS: [(&[u8; 16], u64); 2] = [
@@ -270,7 +270,7 @@ impl Wal {
     /// # Errors
     /// Where the system has no random numbers to give.
     pub(super) fn turn(&mut self) -> io::Result<Turn> {
-        let goes_on = !self.is_closed && self.end <= self.region / GOES_ON_PART;
+        let goes_on = !self.is_closed && self.end <= self.region - self.region / LEFT_PART;
         Ok(Turn {
             epoch: match goes_on {
                 true => self.epoch.behind(self.end),
