@@ -16,7 +16,7 @@ use passgate::keepers::store::{Health, Probe, ShelfId, Store, StoreError};
 use passgate::words::time::Clock;
 
 use crate::bench::{BOTH, Bench};
-use crate::disk::{Disk, Fault, Held, How, Kind};
+use crate::disk::{Disk, Fault, Held, How, Kind, niceness};
 use crate::life::{KEEP, TestClock, keys, tuning};
 
 impl Disk {
@@ -288,6 +288,158 @@ fn what_is_pushed_beside_a_commit_is_there_at_once_and_afterwards() {
 }
 
 #[test]
+fn the_number_of_what_was_pushed_beside_a_commit_is_not_given_away_again() {
+    let (bench, pushed) = held(false);
+    let beside = push(&bench.store, plain(bench.shelf, &bench.clock, 4));
+    let beside = beside.recv().unwrap().unwrap();
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    deliver(&bench.store, beside, &bench.clock).unwrap();
+    // A transaction that has nothing else to do with jobs empties the log, which alone knew the number.
+    bench.store.shelf("another", KEEP).unwrap();
+    let later = Bench::reopened(bench);
+    let next = push(&later.store, plain(later.shelf, &later.clock, 5));
+    assert!(next.recv().unwrap().unwrap() > beside);
+}
+
+/// The log's room is not for large events alone.
+#[test]
+fn what_settles_finds_room_beside_large_pushes() {
+    let (bench, pushed) = held(false);
+    let large = (10..30).map(|n| NewJob {
+        body: Bytes::from(vec![7; 200 << 10]),
+        ..plain(bench.shelf, &bench.clock, n)
+    });
+    let told: Vec<_> = large.map(|job| push(&bench.store, job)).collect();
+    for n in 100..140 {
+        bench.settle(n).unwrap();
+    }
+    let are_told = told.iter().filter(|told| told.try_recv().is_ok()).count();
+    assert!((1..20).contains(&are_told), "{are_told} of them fit");
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    bench.until(|store| store.counts()[0].queued.jobs == 22);
+}
+
+/// What must forget copies to make room needs a transaction, and what is pushed to others does not.
+#[test]
+fn a_shelf_at_its_bound_holds_back_no_other() {
+    let bench = Bench::on(Disk::default(), tuning());
+    let other = bench.store.shelf("other", KEEP).unwrap();
+    let terms = Terms {
+        keep_delivered: Duration::from_secs(60),
+        keep_dead: Duration::from_secs(60),
+        max_events: 3,
+        max_bytes: u64::MAX,
+    };
+    bench.store.hold(bench.shelf, terms).unwrap();
+    for n in 10..14 {
+        let copy = NewJob {
+            state: NewState::Delivered,
+            ..plain(bench.shelf, &bench.clock, n)
+        };
+        push(&bench.store, copy).recv().unwrap().unwrap();
+    }
+    let job = ordered(other, &bench.clock, 20);
+    let (pushed, is_held) = begin(&bench.store, &bench.disk, job);
+    assert!(is_held);
+    let at_bound = push(&bench.store, plain(bench.shelf, &bench.clock, 21));
+    for n in 22..25 {
+        let beside = push(&bench.store, plain(other, &bench.clock, n));
+        beside.recv().unwrap().unwrap();
+    }
+    assert!(at_bound.try_recv().is_err());
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    let id = at_bound.recv().unwrap().unwrap();
+    assert_eq!(bench.store.find(None, keys(21).content), Ok(Some(id)));
+    let counts = bench.store.counts();
+    let delivered = counts.iter().find(|counts| counts.shelf == bench.shelf);
+    assert!(delivered.unwrap().delivered.jobs < 3, "a copy made room");
+    assert_eq!(bench.store.statistics().faults, 0);
+}
+
+#[test]
+fn a_push_goes_ahead_of_what_needs_a_transaction() {
+    let (bench, pushed) = held(false);
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    let (told, reached) = channel();
+    let (tell, small) = channel();
+    let (tell_other, other) = channel();
+    let settled = together(&bench, 10, || {
+        let job = plain(bench.shelf, &bench.clock, 11);
+        let done = move |result| tell.send(result).unwrap();
+        bench.store.push(job, Box::new(done));
+        let job = ordered(bench.shelf, &bench.clock, 12);
+        let done = move |result| tell_other.send(result).unwrap();
+        bench.store.push(job, Box::new(done));
+        bench.disk.hold_commits(told);
+    });
+    settled.recv().unwrap().unwrap();
+    let small = small.recv().unwrap().unwrap();
+    reached.recv().unwrap();
+    assert!(other.try_recv().is_err(), "its commit is held");
+    bench.disk.release_syncs();
+    assert!(other.recv().unwrap().unwrap() > small);
+}
+
+#[test]
+fn what_nobody_waits_for_is_committed_by_a_thread_that_steps_back() {
+    let (bench, pushed) = held(false);
+    bench.disk.release_syncs();
+    let id = pushed.recv().unwrap().unwrap();
+    let committed_by = || bench.disk.state().committed_by.clone().unwrap();
+    assert_eq!(committed_by(), ("passgate-commit".to_owned(), niceness()));
+    deliver(&bench.store, id, &bench.clock).unwrap();
+    let steps_back = (niceness() + 5).min(19);
+    assert_eq!(committed_by(), ("passgate-ends".to_owned(), steps_back));
+}
+
+#[test]
+fn what_comes_in_does_not_wait_for_the_results_of_deliveries() {
+    let (bench, pushed) = held(false);
+    bench.disk.release_syncs();
+    let id = pushed.recv().unwrap().unwrap();
+    let (told, reached) = channel();
+    bench.disk.hold_commits(told);
+    let (tell, ended) = channel();
+    let done = move |result| tell.send(result).unwrap();
+    bench
+        .store
+        .change(id, delivered(&bench.clock), Box::new(done));
+    reached.recv().unwrap();
+    bench.settle(4).unwrap();
+    let beside = push(&bench.store, plain(bench.shelf, &bench.clock, 5));
+    let beside = beside.recv().unwrap().unwrap();
+    assert!(ended.try_recv().is_err(), "its commit is held");
+    bench.disk.cut();
+    bench.disk.release_syncs();
+    ended.recv().unwrap().unwrap_err();
+    bench.disk.restart(&mut Rng::with_seed(1));
+    let later = Bench::reopened(bench);
+    assert_eq!(later.store.find(None, keys(5).content), Ok(Some(beside)));
+    assert_eq!(later.probe(4), Probe::Known(BOTH));
+    let queued = later.store.counts()[0].queued.jobs;
+    assert_eq!(queued, 3, "it is delivered once more");
+}
+
+/// In the log it would be taken already, and keep the store down if it cannot be taken over.
+#[test]
+fn what_the_log_may_not_take_is_pushed_after_the_commit() {
+    let (bench, pushed) = held(false);
+    bench.disk.state().is_tight = true;
+    let later = push(&bench.store, plain(bench.shelf, &bench.clock, 4));
+    bench.settle(5).unwrap();
+    bench.settle(6).unwrap();
+    assert!(later.try_recv().is_err());
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
+    let id = later.recv().unwrap().unwrap();
+    assert_eq!(bench.store.find(None, keys(4).content), Ok(Some(id)));
+}
+
+#[test]
 fn the_end_of_what_is_pushed_beside_a_commit_comes_after_it() {
     let (bench, pushed) = held(false);
     let beside = push(&bench.store, plain(bench.shelf, &bench.clock, 4));
@@ -367,9 +519,11 @@ fn a_log_that_fails_beside_a_commit_takes_nothing_with_it() {
 }
 
 #[test]
-fn a_commit_that_fails_leaves_what_settled_beside_it() {
+fn a_commit_that_fails_leaves_what_was_written_beside_it() {
     for how in [How::Error, How::Panic] {
         let (bench, pushed) = held(true);
+        let beside = push(&bench.store, plain(bench.shelf, &bench.clock, 4));
+        let beside = beside.recv().unwrap().unwrap();
         bench.disk.fail(Fault {
             kind: Kind::Sync,
             after: 0,
@@ -381,8 +535,11 @@ fn a_commit_that_fails_leaves_what_settled_beside_it() {
         bench.until_ready();
         assert_eq!(bench.store.statistics().faults, 1);
         bench.settle(5).unwrap();
+        let at = |store: &Embedded| store.find(None, keys(4).content);
+        assert_eq!(at(&bench.store), Ok(Some(beside)));
         let later = Bench::reopened(bench);
-        for n in [1, 3, 5] {
+        assert_eq!(at(&later.store), Ok(Some(beside)));
+        for n in [1, 3, 4, 5] {
             let found = later
                 .store
                 .look_up(later.shelf, &keys(n), later.clock.now());

@@ -36,6 +36,10 @@ pub(super) struct State {
     pub(super) is_cut: bool,
     /// Syncs do nothing.
     pub(super) lies: bool,
+    /// The last thread that committed beside the writer, and how nice it was.
+    pub(super) committed_by: Option<(String, i64)>,
+    /// There is no room for what a transaction may need that takes over a full log.
+    pub(super) is_tight: bool,
     fault: Option<Fault>,
     fault_met: bool,
     pub(super) held: Option<Held>,
@@ -198,6 +202,14 @@ impl Disk {
     }
 }
 
+/// How nice the calling thread is.
+pub(super) fn niceness() -> i64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // Behind the name, which may hold anything: the state is the third field, this the nineteenth.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
 impl Medium for Disk {
     fn open(&self, builder: &Builder) -> Result<Opened, OpenError> {
         let number = {
@@ -207,6 +219,10 @@ impl Medium for Disk {
         };
         let disk = self.clone();
         create(builder, Handle { disk, number })
+    }
+
+    fn has_room_for(&self, _bytes: u64) -> bool {
+        !self.state().is_tight
     }
 }
 
@@ -231,7 +247,13 @@ impl StorageBackend for Handle {
 
     fn sync_data(&self) -> Result<(), Error> {
         let mut state = self.disk.operate(Kind::Sync)?;
-        let commits = std::thread::current().name() == Some("passgate-commit");
+        let thread = std::thread::current();
+        let committers = ["passgate-commit", "passgate-ends"];
+        let committer = thread.name().filter(|name| committers.contains(name));
+        let commits = committer.is_some();
+        if let Some(name) = committer {
+            state.committed_by = Some((name.to_owned(), niceness()));
+        }
         let is_held = |state: &State| {
             let held = state.held.as_ref();
             held.is_some_and(|held| commits || !held.only_commits)

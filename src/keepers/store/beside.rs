@@ -2,9 +2,10 @@
 //!
 //! # Why
 //! A transaction writes dozens of pages, is synced up to twice, and takes many times as long as a record of the log. What
-//! settles needs none, nor does a job that is pushed and waits for nobody, and their senders wait: so another thread makes and commits it, and records go on meanwhile, behind
-//! those that the transaction takes over. There are two such threads. One is as quick as any; the other is for what no
-//! sender waits for, above all what has become of attempts, and steps back where a processor is wanted by others.
+//! settles needs none, nor does a job that is pushed and waits for nobody, and their senders wait: so another thread makes
+//! and commits the transaction, and records go on meanwhile, behind those that it takes over. There are two such threads.
+//! One is as quick as any; the other is for what no sender waits for, what has become of attempts, and steps back where a
+//! processor is wanted by others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -14,9 +15,9 @@ use std::time::Instant;
 
 use super::commit::{Batch, Rows};
 use super::embedded::spawn;
-use super::jobs::ops::Worked;
+use super::jobs::ops::{JobOp, Worked};
 use super::open_error::OpenError;
-use super::queue::Awaited;
+use super::queue::{Awaited, HeldBack};
 use super::transaction::Transaction;
 use super::vault::Vault;
 use super::wal::Turn;
@@ -73,9 +74,9 @@ impl Committers {
     }
 
     /// Has a transaction made and committed, and its end told to the queue. Gives it back if nobody does that.
-    fn begin(&mut self, planned: Planned) -> Option<Planned> {
+    fn begin(&mut self, planned: Planned, vault: &Vault) -> Option<Planned> {
         self.number += 1;
-        let committer = match planned.batch.is_awaited() {
+        let committer = match is_awaited(&planned.batch, vault) {
             true => &self.awaited,
             false => &self.patient,
         };
@@ -130,19 +131,19 @@ impl Writer {
             return commit(planned, &self.vault);
         }
         let since = planned.batch.jobs_wait_since;
-        if let Some(planned) = self.committers.begin(planned) {
+        if let Some(planned) = self.committers.begin(planned, &self.vault) {
             return commit(planned, &self.vault);
         }
         let outer = self.in_hand;
         self.in_hand = outer.into_iter().chain(since).min();
-        let mut takes_pushes = true;
+        let mut held_back = HeldBack::default();
         let ended = loop {
-            match self.next_beside(takes_pushes) {
+            match self.next_beside(&held_back) {
                 Next::Committed(ended) => break *ended,
                 // Whatever breaks, the commit is waited for: its end is told once.
                 Next::Records(mut batch) => {
                     let written = catch_unwind(AssertUnwindSafe(|| {
-                        takes_pushes &= self.mind_pushes(&mut batch);
+                        self.mind_pushes(&mut batch, &mut held_back);
                         self.write_beside(*batch);
                     }));
                     if written.is_err() {
@@ -156,7 +157,7 @@ impl Writer {
     }
 
     /// Waits for the end of the commit, or for what can be written beside it, if there is room.
-    fn next_beside(&self, takes_pushes: bool) -> Next {
+    fn next_beside(&self, held_back: &HeldBack) -> Next {
         let room = match (&self.session, &self.broken) {
             (Some(session), None) => session.wal.room(),
             (_, Some(_)) | (None, _) => 0,
@@ -168,7 +169,7 @@ impl Writer {
             {
                 return Next::Committed(ended);
             }
-            let batch = queue.next_records(&self.vault.tuning, room, takes_pushes);
+            let batch = queue.next_records(&self.vault.tuning, room, held_back);
             if !batch.is_empty() {
                 return Next::Records(Box::new(batch));
             }
@@ -182,21 +183,23 @@ impl Writer {
         }
     }
 
-    /// Puts pushes back that only a transaction can take; whether there were none.
-    fn mind_pushes(&mut self, batch: &mut Batch) -> bool {
+    /// Puts pushes back that only a transaction can take, and holds others like them back from now on.
+    fn mind_pushes(&mut self, batch: &mut Batch, held_back: &mut HeldBack) {
         let (Some(session), false) = (&self.session, batch.jobs.is_empty()) else {
-            return true;
+            return;
         };
         let live = session.live_bytes(&self.vault);
         self.space
             .mind(batch, self.medium.as_ref(), &self.vault, live);
-        let takes = batch.jobs.is_empty() || session.takes_pushes(batch, &self.vault);
-        if !takes {
+        let more = session.held_back(batch, &self.vault);
+        held_back.all |= more.all;
+        held_back.shelves.extend(more.shelves);
+        let pushes = batch.jobs.extract_if(.., |op| held_back.holds(op));
+        let pushes: Vec<JobOp> = pushes.collect();
+        if !pushes.is_empty() {
             let since = batch.jobs_wait_since.unwrap_or_default();
-            let pushes = std::mem::take(&mut batch.jobs);
             self.vault.queue().put_back(pushes, since);
         }
-        takes
     }
 
     /// Writes a record of what needs no transaction. After an error the file is to be opened anew, but not before the
@@ -247,11 +250,22 @@ fn commit(planned: Planned, vault: &Vault) -> Ended {
     }
 }
 
+/// Whether anybody outside waits for a transaction, or for the one that follows it; or would, were it a long one.
+fn is_awaited(batch: &Batch, vault: &Vault) -> bool {
+    batch.is_awaited() || batch.ops() > PATIENT_OPS_MAX || vault.queue().awaits_transaction()
+}
+
 /// From now on the thread that calls this gives way to the others.
 fn step_back() {
-    // Only the calling thread's, where the process is asked for that has no number. Where it is forbidden, all are alike.
+    // On Linux it is the thread's own. Where it is forbidden, all are alike.
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(STEP);
 }
 
-/// So much nicer, that of one processor which somebody else could use all the time a tenth is left.
-const STEP: i32 = 10;
+/// Results of one transaction that may take its time; more than that come together only after an outage of the disk or of
+/// the app.
+const PATIENT_OPS_MAX: usize = 256;
+
+/// So much nicer: against one other that could use a processor all the time, a quarter of it is left.
+#[cfg(target_os = "linux")]
+const STEP: i32 = 5;

@@ -11,11 +11,11 @@ use std::sync::mpsc::SyncSender;
 use redb::Database;
 
 use super::codec::{JournalRow, ShelfRow};
-use super::jobs::carried::{Carried, has_room_for_pushes};
+use super::jobs::carried::{Carried, short_of_room};
 use super::jobs::desk::Books;
 use super::jobs::ops::{JobOp, Outcome, Worked};
 use super::jobs::tally::Tally;
-use super::queue::Chore;
+use super::queue::{Chore, HeldBack, room_for_pushes};
 use super::record::{self, Draft, Numbered};
 use super::transaction::Transaction;
 use super::unwritten::Entry;
@@ -119,16 +119,28 @@ impl Session {
             .saturating_add(FILE_BYTES)
     }
 
-    /// Whether plain pushes of a batch may go into the log, if it has room.
-    pub(super) fn takes_pushes(&self, batch: &Batch, vault: &Vault) -> bool {
-        batch.log_takes_pushes && has_room_for_pushes(&batch.jobs, &self.books, vault)
+    /// Which pushes of a batch only a transaction can take.
+    pub(super) fn held_back(&self, batch: &Batch, vault: &Vault) -> HeldBack {
+        HeldBack {
+            all: !batch.log_takes_pushes,
+            shelves: short_of_room(&batch.jobs, &self.books, vault),
+        }
     }
 
     /// Takes out of a batch what goes ahead in a record of its own; `None` if nothing does, or the log has no room for it.
     pub(super) fn split(&self, batch: &mut Batch, vault: &Vault) -> Option<Batch> {
-        let fits = |batch: &Batch, pushes| batch.ahead_len(pushes) <= self.wal.room();
-        let pushes = batch.has_others() && self.takes_pushes(batch, vault) && fits(batch, true);
-        let ahead = fits(batch, pushes).then(|| batch.split_ahead(pushes))?;
+        let room = self.wal.room();
+        if room < batch.settles.len() * EVENT_BYTES_MAX {
+            return None;
+        }
+        let held_back = match batch.has_others() {
+            true => self.held_back(batch, vault),
+            false => HeldBack {
+                all: true,
+                ..HeldBack::default()
+            },
+        };
+        let ahead = batch.split_ahead(room, &held_back);
         (!ahead.is_empty()).then_some(ahead)
     }
 
@@ -256,22 +268,27 @@ impl Batch {
         !self.jobs.iter().all(JobOp::goes_ahead) || !self.shelves.is_empty() || self.chore.is_some()
     }
 
-    /// What a record takes at the most of what settles, and of the pushes that go ahead if they are to.
-    fn ahead_len(&self, pushes: bool) -> usize {
-        let ahead = self.jobs.iter().filter(|op| pushes && op.goes_ahead());
-        self.settles.len() * EVENT_BYTES_MAX + ahead.map(JobOp::logged_len).sum::<usize>()
-    }
-
-    /// Takes out what settles, and the pushes that go ahead if they are to.
-    fn split_ahead(&mut self, pushes: bool) -> Self {
-        let goes_ahead = |op: &mut JobOp| pushes && op.goes_ahead();
-        Self {
+    /// Takes out what settles, and the pushes that go ahead, are not held back, and find `room` in the log.
+    fn split_ahead(&mut self, room: usize, held_back: &HeldBack) -> Self {
+        let mut left = room_for_pushes(room, self.settles.len());
+        let goes_ahead = |op: &mut JobOp| {
+            let may = op.goes_ahead() && !held_back.holds(op);
+            let rest = left.checked_sub(op.logged_len()).filter(|_| may);
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        };
+        let ahead = Self {
             settles: std::mem::take(&mut self.settles),
             jobs: self.jobs.extract_if(.., goes_ahead).collect(),
             log_takes_pushes: self.log_takes_pushes,
             jobs_wait_since: self.jobs_wait_since,
             ..Self::default()
+        };
+        if self.jobs.is_empty() {
+            // Nobody waits for those any more once they are answered.
+            self.jobs_wait_since = None;
         }
+        ahead
     }
 
     /// How many settles and operations on jobs it has.
@@ -308,3 +325,56 @@ const KEY_BYTES: u64 = 64;
 
 /// What an empty file takes.
 const FILE_BYTES: u64 = 2 * 1024 * 1024 + REGION_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::keepers::store::jobs::NewState;
+    use crate::keepers::store::{jobs, tests};
+    use crate::words::time::Timestamp;
+
+    fn push(order: Option<u64>) -> JobOp {
+        let at = Timestamp::from_secs(1);
+        let job = jobs::NewJob {
+            shelf: ShelfId(0),
+            keys: tests::keys(1),
+            head: Bytes::new(),
+            body: Bytes::new(),
+            order,
+            at,
+            state: NewState::Queued { due: at },
+            attempts: Vec::new(),
+        };
+        let done = Box::new(|_| ());
+        JobOp::Push { job, done }
+    }
+
+    #[test]
+    fn what_has_gone_ahead_is_not_overdue_any_more() {
+        for (others, waits_since) in [(vec![], None), (vec![push(Some(1))], Some(7))] {
+            let mut batch = Batch {
+                jobs: others,
+                jobs_wait_since: Some(7),
+                ..Batch::default()
+            };
+            batch.jobs.push(push(None));
+            let ahead = batch.split_ahead(usize::MAX, &HeldBack::default());
+            assert_eq!((ahead.jobs.len(), ahead.jobs_wait_since), (1, Some(7)));
+            assert_eq!(batch.jobs_wait_since, waits_since);
+        }
+    }
+
+    #[test]
+    fn as_many_pushes_go_ahead_as_find_room() {
+        let mut batch = Batch {
+            jobs: (0..5).map(|_| push(None)).collect(),
+            ..Batch::default()
+        };
+        let one = batch.jobs.first().map_or(0, JobOp::logged_len);
+        let all = usize::MAX - room_for_pushes(usize::MAX, 0);
+        let ahead = batch.split_ahead(all + one * 3 + 1, &HeldBack::default());
+        assert_eq!((ahead.jobs.len(), batch.jobs.len()), (3, 2));
+    }
+}

@@ -3,7 +3,7 @@
 //! What settles, and jobs that are pushed and that the log can carry, wait apart from all the rest: they have nothing to
 //! do with it, and can be written beside a transaction.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::SyncSender;
 
 use super::beside::Ended;
@@ -78,6 +78,15 @@ pub(super) struct Chore {
     pub(super) reply: SyncSender<bool>,
 }
 
+/// Pushes that would go beside a transaction, but that only one can take.
+#[derive(Default)]
+pub(super) struct HeldBack {
+    /// The log takes none: the disk has too little room to take them over.
+    pub(super) all: bool,
+    /// These shelves must forget copies for what is pushed.
+    pub(super) shelves: BTreeSet<ShelfId>,
+}
+
 /// What a sleeping writer is to be woken for.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Awaited {
@@ -126,25 +135,42 @@ impl Queue {
         batch
     }
 
-    /// What can be written beside a transaction, into `room` bytes of the log; pushes only where it `takes_pushes`.
+    /// What can be written beside a transaction, into `room` bytes of the log: what settles, and pushes that are not
+    /// held back.
     pub(super) fn next_records(
         &mut self,
         tuning: &Tuning,
         room: usize,
-        takes_pushes: bool,
+        held_back: &HeldBack,
     ) -> Batch {
         let most = tuning.commit_ops_max;
         let mut batch = self.next_settles(most.min(room / EVENT_BYTES_MAX));
-        let mut room = room - batch.settles.len() * EVENT_BYTES_MAX;
-        while takes_pushes
-            && batch.jobs.len() < most
-            && let Some(waiting) = self.pushes.front()
-            && let Some(left) = room.checked_sub(waiting.op.logged_len())
+        let mut left = room_for_pushes(room, batch.settles.len());
+        let mut passed_over = Vec::new();
+        while batch.jobs.len() + passed_over.len() < most
+            && let Some(waiting) = self.pushes.pop_front()
         {
-            room = left;
-            self.move_push(&mut batch);
+            let fitting = left.checked_sub(waiting.op.logged_len());
+            match fitting.filter(|_| !held_back.holds(&waiting.op)) {
+                Some(rest) => {
+                    left = rest;
+                    self.add(&mut batch, waiting);
+                }
+                None => passed_over.push(waiting),
+            }
+        }
+        for waiting in passed_over.into_iter().rev() {
+            self.pushes.push_front(waiting);
         }
         batch
+    }
+
+    /// Whether somebody outside waits for what only a transaction can do.
+    pub(super) fn awaits_transaction(&self) -> bool {
+        self.ops.iter().any(|op| match op {
+            Op::Job(waiting) => waiting.op.is_awaited(),
+            Op::Shelf { .. } => true,
+        })
     }
 
     /// Puts back pushes that were taken, in front of all others.
@@ -218,6 +244,15 @@ impl Queue {
     }
 }
 
+// === impl HeldBack ===
+
+impl HeldBack {
+    pub(super) fn holds(&self, op: &JobOp) -> bool {
+        let shelf = op.pushed().map(|job| job.shelf);
+        self.all || shelf.is_some_and(|shelf| self.shelves.contains(&shelf))
+    }
+}
+
 // === impl Op ===
 
 impl Op {
@@ -253,5 +288,111 @@ impl Awaited {
             *self = Self::Nothing;
         }
         is_awaited
+    }
+}
+
+/// What pushes may take of `room` bytes of the log beside so many settles: not the last of it. Large events of one route
+/// must not keep what settles on others waiting for a transaction.
+pub(super) fn room_for_pushes(room: usize, settles: usize) -> usize {
+    room.saturating_sub(settles * EVENT_BYTES_MAX)
+        .saturating_sub(SETTLES_BYTES)
+}
+
+/// So much of the log's room is left to what settles: a page for each record that may be written beside a commit.
+const SETTLES_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::keepers::store::jobs::{NewJob, NewState};
+    use crate::keepers::store::tests::keys;
+    use crate::words::time::Timestamp;
+
+    fn push(shelf: u32, order: Option<u64>) -> JobOp {
+        let at = Timestamp::from_secs(1);
+        let job = NewJob {
+            shelf: ShelfId(shelf),
+            keys: keys(1),
+            head: Bytes::new(),
+            body: Bytes::from_static(b"body"),
+            order,
+            at,
+            state: NewState::Queued { due: at },
+            attempts: Vec::new(),
+        };
+        let done = Box::new(|_| ());
+        JobOp::Push { job, done }
+    }
+
+    /// A queue of pushes to these shelves, queued one after the other.
+    fn queue(shelves: &[u32]) -> Queue {
+        let mut queue = Queue::default();
+        for (queued, shelf) in (0..).zip(shelves) {
+            let op = push(*shelf, None);
+            queue.bytes += op.weight();
+            queue.pushes.push_back(Waiting { op, queued });
+        }
+        queue
+    }
+
+    fn shelves<'a>(ops: impl Iterator<Item = &'a JobOp>) -> Vec<u32> {
+        ops.filter_map(|op| Some(op.pushed()?.shelf.0)).collect()
+    }
+
+    #[test]
+    fn what_is_put_back_stands_where_it_was_and_weighs_what_it_did() {
+        let mut queue = queue(&[1, 2, 3, 4]);
+        let bytes = queue.bytes;
+        let tuning = Tuning {
+            commit_ops_max: 3,
+            ..Tuning::default()
+        };
+        let taken = queue.next_records(&tuning, usize::MAX, &HeldBack::default());
+        assert_eq!(shelves(taken.jobs.iter()), [1, 2, 3]);
+        assert!(queue.bytes < bytes);
+        queue.put_back(taken.jobs, 0);
+        assert_eq!(queue.bytes, bytes);
+        let left = queue.pushes.iter().map(|waiting| &waiting.op);
+        assert_eq!(shelves(left), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_held_back_or_finds_no_room_is_passed_over() {
+        let mut queue = queue(&[1, 2, 1, 2, 2]);
+        let held_back = HeldBack {
+            shelves: BTreeSet::from([ShelfId(1)]),
+            ..HeldBack::default()
+        };
+        let room = SETTLES_BYTES + 2 * push(1, None).logged_len();
+        let taken = queue.next_records(&Tuning::default(), room, &held_back);
+        assert_eq!(shelves(taken.jobs.iter()), [2, 2]);
+        let left = queue.pushes.iter().map(|waiting| &waiting.op);
+        assert_eq!(shelves(left), [1, 1, 2]);
+        let all = HeldBack {
+            all: true,
+            ..HeldBack::default()
+        };
+        let taken = queue.next_records(&Tuning::default(), usize::MAX, &all);
+        assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn pushes_and_the_rest_take_turns_by_their_age() {
+        let mut queue = queue(&[1, 2, 3]);
+        let op = push(9, Some(1));
+        queue.bytes += op.weight();
+        queue.ops.push_back(Op::Job(Waiting { op, queued: 1 }));
+        assert_eq!(queue.waits_since(), Some(0));
+        let tuning = Tuning {
+            commit_ops_max: 3,
+            ..Tuning::default()
+        };
+        let batch = queue.next_batch(&tuning);
+        assert_eq!(shelves(batch.jobs.iter()), [1, 2, 9]);
+        assert_eq!(queue.waits_since(), Some(2));
+        assert_eq!(shelves(queue.take_all().jobs.iter()), [3]);
+        assert_eq!(queue.bytes, 0);
     }
 }

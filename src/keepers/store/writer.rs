@@ -208,22 +208,25 @@ impl Writer {
 
     /// Writes a batch as one record of the log; `None` where it needs a transaction.
     fn record(&mut self, rows: &Rows, batch: &Batch) -> Result<Option<Worked>, String> {
+        self.at_session(|session, vault| session.record(rows, batch, vault))
+    }
+
+    /// What the open file does, or why it did not.
+    fn at_session<T>(
+        &mut self,
+        work: impl FnOnce(&mut Session, &Vault) -> Result<T, redb::Error>,
+    ) -> Result<T, String> {
         let (Some(session), vault) = (&mut self.session, &self.vault) else {
             return Err("the file is closed".to_owned());
         };
-        let recorded = catch_unwind(AssertUnwindSafe(|| session.record(rows, batch, vault)));
-        let recorded = recorded.map_err(|_panic| "the writer panicked".to_owned())?;
-        recorded.map_err(|error| error.to_string())
+        let done = catch_unwind(AssertUnwindSafe(|| work(session, vault)));
+        let done = done.map_err(|_panic| "the writer panicked".to_owned())?;
+        done.map_err(|error| error.to_string())
     }
 
     /// Writes a batch by a transaction.
     fn transact(&mut self, rows: Rows, batch: Batch) -> (Rows, Batch, Result<Worked, String>) {
-        let planned = match &mut self.session {
-            Some(session) => session
-                .plan(&batch, &self.vault)
-                .map_err(|error| error.to_string()),
-            None => Err("the file is closed".to_owned()),
-        };
+        let planned = self.at_session(|session, vault| session.plan(&batch, vault));
         let transaction = match planned {
             Ok(transaction) => transaction,
             Err(reason) => return (rows, batch, Err(reason)),

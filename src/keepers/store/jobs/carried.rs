@@ -1,7 +1,8 @@
 //! What a record of the log can carry of a batch, so that no table is touched.
 //!
 //! That is pushes of jobs that wait for nobody, and their delivery without a copy, be the job in the log alone or in the
-//! tables. A batch with anything else goes by a transaction as a whole, in its order.
+//! tables. A batch with anything else goes by a transaction, but for what goes ahead of
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl<'a> Carried<'a> {
         database: &Database,
     ) -> Result<Option<Self>, redb::Error> {
         let light: Option<Vec<Light<'_>>> = ops.iter().map(Light::of).collect();
-        let Some(light) = light.filter(|_| has_room_for_pushes(ops, books, vault)) else {
+        let Some(light) = light.filter(|_| short_of_room(ops, books, vault).is_empty()) else {
             return Ok(None);
         };
         let Some(places) = places(&light, vault, database)? else {
@@ -223,12 +224,12 @@ impl<'a> Light<'a> {
     }
 }
 
-/// Whether no shelf must forget copies of delivered jobs for the plain pushes among these.
-pub(in crate::keepers::store) fn has_room_for_pushes(
+/// The shelves that must forget copies of delivered jobs for the plain pushes among these.
+pub(in crate::keepers::store) fn short_of_room(
     ops: &[JobOp],
     books: &Books,
     vault: &Vault,
-) -> bool {
+) -> BTreeSet<ShelfId> {
     let mut pushed: BTreeMap<ShelfId, Volume> = BTreeMap::new();
     for op in ops.iter().filter(|op| op.is_plain_push()) {
         if let Some(new) = op.pushed() {
@@ -238,15 +239,16 @@ pub(in crate::keepers::store) fn has_room_for_pushes(
         }
     }
     let shelves = vault.shelves();
-    pushed.into_iter().all(|(shelf, more)| {
+    let is_short = |(shelf, more): (ShelfId, Volume)| {
         let stored: Tally = books.tallies.get(&shelf).copied().unwrap_or_default();
         let tally = shelves
             .fresh
             .over(shelf, stored)
             .shifted(more, Volume::default());
-        let terms = books.terms.get(&shelf);
-        terms.is_none_or(|terms| !terms.ask_for_copies_of(&tally))
-    })
+        let terms = books.terms.get(&shelf)?;
+        terms.ask_for_copies_of(&tally).then_some(shelf)
+    };
+    pushed.into_iter().filter_map(is_short).collect()
 }
 
 /// Where the job of each end is; `None` if one is in the tables and cannot be ended from here.

@@ -142,7 +142,7 @@ impl Queue for Embedded {
             (fresh, shelves.fresh.ended())
         })?;
         let (mut next, mut left) = (Some(from), scan_max);
-        // They are the newest: all that is in the tables has lower numbers.
+        // They are the newest: all that was taken over has lower numbers.
         for job in fresh {
             let info = &job.info;
             if left == 0 {

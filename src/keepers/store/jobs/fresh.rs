@@ -6,7 +6,8 @@
 //!
 //! # Why
 //! An event that is delivered in time would be written into seven tables only to be taken out of them again. Numbers
-//! ascend and every transaction takes over all of these jobs, so they are the newest of all.
+//! ascend, and every transaction takes over all of these jobs but those that are pushed beside it, so they are the newest
+//! of all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

@@ -113,7 +113,7 @@ pub type ChangeDone = Box<dyn FnOnce(Result<Changed, StoreError>) + Send>;
 /// Called exactly once with how a replay's row was written, like [`PushDone`].
 pub type ReplayDone = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// A job's number: it ascends in the order of commits and is never given away twice.
+/// A job's number: it ascends in the order in which jobs were taken up to be written, and is never given away twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct JobId(u64);
 

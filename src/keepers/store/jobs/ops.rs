@@ -174,7 +174,8 @@ impl JobOp {
             .map_or(0, |job| push_len(job) + EVENT_BYTES_MAX)
     }
 
-    /// Whether somebody outside waits for it. What has become of an attempt nobody waits for but the next one.
+    /// Whether somebody outside waits for it. For what has become of an attempt nobody does, but the next one, and whatever
+    /// needs a transaction after it.
     pub(in crate::keepers::store) fn is_awaited(&self) -> bool {
         match self {
             Self::Push { .. } | Self::Terms { .. } | Self::Replay { .. } => true,
