@@ -353,6 +353,25 @@ fn a_shelf_at_its_bound_holds_back_no_other() {
     pushed.recv().unwrap().unwrap();
     let id = at_bound.recv().unwrap().unwrap();
     assert_eq!(bench.store.find(None, keys(21).content), Ok(Some(id)));
+    // Nor where the two wait together.
+    let (told, reached) = channel();
+    let (tell, pushed) = channel();
+    let (tell_other, pushed_other) = channel();
+    let settled = together(&bench, 30, || {
+        for (shelf, n, tell) in [(bench.shelf, 31, tell), (other, 32, tell_other)] {
+            let done = move |result| tell.send(result).unwrap();
+            bench
+                .store
+                .push(plain(shelf, &bench.clock, n), Box::new(done));
+        }
+        bench.disk.hold_commits(told);
+    });
+    settled.recv().unwrap().unwrap();
+    pushed_other.recv().unwrap().unwrap();
+    reached.recv().unwrap();
+    assert!(pushed.try_recv().is_err(), "its commit is held");
+    bench.disk.release_syncs();
+    pushed.recv().unwrap().unwrap();
     let counts = bench.store.counts();
     let delivered = counts.iter().find(|counts| counts.shelf == bench.shelf);
     assert!(delivered.unwrap().delivered.jobs < 3, "a copy made room");

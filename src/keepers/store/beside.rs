@@ -76,7 +76,7 @@ impl Committers {
     /// Has a transaction made and committed, and its end told to the queue. Gives it back if nobody does that.
     fn begin(&mut self, planned: Planned, vault: &Vault) -> Option<Planned> {
         self.number += 1;
-        let committer = match is_awaited(&planned.batch, vault) {
+        let committer = match is_awaited(&planned, vault) {
             true => &self.awaited,
             false => &self.patient,
         };
@@ -191,6 +191,10 @@ impl Writer {
         let live = session.live_bytes(&self.vault);
         self.space
             .mind(batch, self.medium.as_ref(), &self.vault, live);
+        if batch.jobs.is_empty() {
+            // The disk is nearly full, and they were refused.
+            return;
+        }
         let more = session.held_back(batch, &self.vault);
         held_back.all |= more.all;
         held_back.shelves.extend(more.shelves);
@@ -250,9 +254,10 @@ fn commit(planned: Planned, vault: &Vault) -> Ended {
     }
 }
 
-/// Whether anybody outside waits for a transaction, or for the one that follows it; or would, were it a long one.
-fn is_awaited(batch: &Batch, vault: &Vault) -> bool {
-    batch.is_awaited() || batch.ops() > PATIENT_OPS_MAX || vault.queue().awaits_transaction()
+/// Whether anybody outside waits for a transaction, or for the one that follows it; or would, since it is a long one.
+fn is_awaited(planned: &Planned, vault: &Vault) -> bool {
+    let jobs = planned.batch.jobs.len() + planned.transaction.heirloom.jobs.len();
+    planned.batch.is_awaited() || jobs > PATIENT_JOBS_MAX || vault.queue().awaits_transaction()
 }
 
 /// From now on the thread that calls this gives way to the others.
@@ -262,9 +267,8 @@ fn step_back() {
     let _ = rustix::process::nice(STEP);
 }
 
-/// Results of one transaction that may take its time; more than that come together only after an outage of the disk or of
-/// the app.
-const PATIENT_OPS_MAX: usize = 256;
+/// Results of a transaction that may take its time, and jobs that it takes over, at the most.
+const PATIENT_JOBS_MAX: usize = 256;
 
 /// So much nicer: against one other that could use a processor all the time, a quarter of it is left.
 #[cfg(target_os = "linux")]

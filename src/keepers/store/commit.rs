@@ -127,19 +127,16 @@ impl Session {
         }
     }
 
-    /// Takes out of a batch what goes ahead in a record of its own; `None` if nothing does, or the log has no room for it.
+    /// Takes out of a batch what goes ahead in a record of its own; `None` if nothing does, or the log has no room for what
+    /// settles.
     pub(super) fn split(&self, batch: &mut Batch, vault: &Vault) -> Option<Batch> {
         let room = self.wal.room();
         if room < batch.settles.len() * EVENT_BYTES_MAX {
             return None;
         }
-        let held_back = match batch.has_others() {
-            true => self.held_back(batch, vault),
-            false => HeldBack {
-                all: true,
-                ..HeldBack::default()
-            },
-        };
+        let mut held_back = self.held_back(batch, vault);
+        // Without anything that needs a transaction it is the log that had no room for them all.
+        held_back.all |= !batch.has_others() && held_back.shelves.is_empty();
         let ahead = batch.split_ahead(room, &held_back);
         (!ahead.is_empty()).then_some(ahead)
     }
@@ -259,7 +256,8 @@ impl Batch {
     pub(super) fn is_mixed(&self) -> bool {
         match self.has_others() {
             true => !self.settles.is_empty() || self.jobs.iter().any(JobOp::goes_ahead),
-            false => !self.settles.is_empty() && !self.jobs.is_empty(),
+            // Some may be held back.
+            false => self.ops() > 1,
         }
     }
 
@@ -285,7 +283,7 @@ impl Batch {
             ..Self::default()
         };
         if self.jobs.is_empty() {
-            // Nobody waits for those any more once they are answered.
+            // Nobody waits for those any more once they are answered. Of others it is not known which of them came first.
             self.jobs_wait_since = None;
         }
         ahead

@@ -147,6 +147,12 @@ impl Queue {
         let mut batch = self.next_settles(most.min(room / EVENT_BYTES_MAX));
         let mut left = room_for_pushes(room, batch.settles.len());
         let mut passed_over = Vec::new();
+        let may_go =
+            |waiting: &Waiting| waiting.op.logged_len() <= left && !held_back.holds(&waiting.op);
+        // Moving them for nothing, whenever one more comes, would take the time of all who settle meanwhile.
+        if left == 0 || held_back.all || !self.pushes.iter().take(most).any(may_go) {
+            return batch;
+        }
         while batch.jobs.len() + passed_over.len() < most
             && let Some(waiting) = self.pushes.pop_front()
         {
@@ -298,7 +304,7 @@ pub(super) fn room_for_pushes(room: usize, settles: usize) -> usize {
         .saturating_sub(SETTLES_BYTES)
 }
 
-/// So much of the log's room is left to what settles: a page for each record that may be written beside a commit.
+/// So much of the log's room is left to what settles: a page for each of some sixty records.
 const SETTLES_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
