@@ -367,7 +367,11 @@ fn a_shelf_at_its_bound_holds_back_no_other() {
         bench.disk.hold_commits(told);
     });
     settled.recv().unwrap().unwrap();
-    pushed_other.recv().unwrap().unwrap();
+    let beside = pushed_other.recv_timeout(Duration::from_secs(20));
+    assert!(
+        matches!(beside, Ok(Ok(_))),
+        "while the other's commit is held"
+    );
     reached.recv().unwrap();
     assert!(pushed.try_recv().is_err(), "its commit is held");
     bench.disk.release_syncs();
@@ -441,6 +445,38 @@ fn what_comes_in_does_not_wait_for_the_results_of_deliveries() {
     assert_eq!(later.probe(4), Probe::Known(BOTH));
     let queued = later.store.counts()[0].queued.jobs;
     assert_eq!(queued, 3, "it is delivered once more");
+}
+
+/// Whoever comes after it would wait for it.
+#[test]
+fn a_long_transaction_is_not_left_to_a_thread_that_steps_back() {
+    let tuning = Tuning {
+        commit_ops_max: 1_000,
+        ..tuning()
+    };
+    let bench = Bench::on(Disk::default(), tuning);
+    let (tell, told) = channel();
+    let ids: Vec<_> = (100..400)
+        .map(|n| push(&bench.store, ordered(bench.shelf, &bench.clock, n)))
+        .map(|pushed| pushed.recv().unwrap().unwrap())
+        .collect();
+    let settled = together(&bench, 4, || {
+        for id in ids {
+            let tell = tell.clone();
+            let done = move |result: Result<_, _>| tell.send(result).unwrap();
+            bench
+                .store
+                .change(id, delivered(&bench.clock), Box::new(done));
+        }
+    });
+    settled.recv().unwrap().unwrap();
+    drop(tell);
+    assert!(told.iter().all(|ended| ended.is_ok()));
+    let committed_by = bench.disk.state().committed_by.clone();
+    assert_eq!(
+        committed_by,
+        Some(("passgate-commit".to_owned(), niceness()))
+    );
 }
 
 /// In the log it would be taken already, and keep the store down if it cannot be taken over.

@@ -188,7 +188,7 @@ impl Writer {
         let (Some(session), false) = (&self.session, batch.jobs.is_empty()) else {
             return;
         };
-        let live = session.live_bytes(&self.vault);
+        let live = || session.live_bytes(&self.vault);
         self.space
             .mind(batch, self.medium.as_ref(), &self.vault, live);
         if batch.jobs.is_empty() {
@@ -217,16 +217,13 @@ impl Writer {
         }
         let rows = session.rows(&batch, &self.vault);
         let began = Instant::now();
-        let vault = &self.vault;
-        let appended = catch_unwind(AssertUnwindSafe(|| session.record(&rows, &batch, vault)));
-        let reason = match appended {
-            Ok(Ok(Some(worked))) => {
+        let reason = match self.record(&rows, &batch) {
+            Ok(Some(worked)) => {
                 let lost = self.vault.shelves().unwritten.lost();
                 return self.succeed(began, batch, rows, worked, lost);
             }
-            Ok(Ok(None)) => "the log has less room than it says".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_panic) => "the writer panicked".to_owned(),
+            Ok(None) => "the log has less room than it says".to_owned(),
+            Err(reason) => reason,
         };
         self.broken = Some(reason);
         self.refuse(batch);

@@ -315,8 +315,9 @@ impl Entries {
 /// Keys of one row: with more it would need more than one page of 4 KiB.
 const ROW_KEYS_MAX: usize = 240;
 
-/// What the keys of an event take of a record at most, two of them in rows of their own.
-pub(super) const EVENT_BYTES_MAX: usize = 256;
+/// What the keys of an event take of a record at most, two of them in rows of their own. So what settles in one commit
+/// always finds room where the log goes on.
+pub(super) const EVENT_BYTES_MAX: usize = 128;
 
 /// What a remembered key takes on disk at the most, half-empty pages included.
 const KEY_BYTES: u64 = 64;
@@ -326,27 +327,14 @@ const FILE_BYTES: u64 = 2 * 1024 * 1024 + REGION_BYTES;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::keepers::store::jobs::NewState;
-    use crate::keepers::store::{jobs, tests};
+    use crate::keepers::store::record;
+    use crate::keepers::store::tests::{jobs, keys};
+    use crate::keepers::store::tuning::Tuning;
     use crate::words::time::Timestamp;
 
     fn push(order: Option<u64>) -> JobOp {
-        let at = Timestamp::from_secs(1);
-        let job = jobs::NewJob {
-            shelf: ShelfId(0),
-            keys: tests::keys(1),
-            head: Bytes::new(),
-            body: Bytes::new(),
-            order,
-            at,
-            state: NewState::Queued { due: at },
-            attempts: Vec::new(),
-        };
-        let done = Box::new(|_| ());
-        JobOp::Push { job, done }
+        jobs::pushing(ShelfId(0), order)
     }
 
     #[test]
@@ -374,5 +362,23 @@ mod tests {
         let all = usize::MAX - room_for_pushes(usize::MAX, 0);
         let ahead = batch.split_ahead(all + one * 3 + 1, &HeldBack::default());
         assert_eq!((ahead.jobs.len(), batch.jobs.len()), (3, 2));
+    }
+
+    #[test]
+    fn the_keys_of_an_event_take_no_more_than_is_reckoned() {
+        let at = Timestamp::from_secs(1);
+        let row = |key| JournalRow {
+            shelf: u32::MAX,
+            secs: at.as_stored_secs(),
+            keys: vec![key],
+        };
+        let rows: Vec<Numbered> = keys(1).iter().map(|key| (0, row(key))).collect();
+        assert_eq!(rows.len(), 2);
+        assert!(record::len(&rows, 0, 0) <= EVENT_BYTES_MAX);
+        // The entry of a push beside it has a length too.
+        let entry = record::len(&rows, 1, 0);
+        assert!(entry <= EVENT_BYTES_MAX, "{entry}");
+        let all = Tuning::default().commit_ops_max * EVENT_BYTES_MAX;
+        assert!(all as u64 <= REGION_BYTES / 4);
     }
 }

@@ -309,27 +309,11 @@ const SETTLES_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::keepers::store::jobs::{NewJob, NewState};
-    use crate::keepers::store::tests::keys;
-    use crate::words::time::Timestamp;
+    use crate::keepers::store::tests::jobs::pushing;
 
     fn push(shelf: u32, order: Option<u64>) -> JobOp {
-        let at = Timestamp::from_secs(1);
-        let job = NewJob {
-            shelf: ShelfId(shelf),
-            keys: keys(1),
-            head: Bytes::new(),
-            body: Bytes::from_static(b"body"),
-            order,
-            at,
-            state: NewState::Queued { due: at },
-            attempts: Vec::new(),
-        };
-        let done = Box::new(|_| ());
-        JobOp::Push { job, done }
+        pushing(ShelfId(shelf), order)
     }
 
     /// A queue of pushes to these shelves, queued one after the other.
@@ -395,9 +379,11 @@ mod tests {
             commit_ops_max: 3,
             ..Tuning::default()
         };
+        assert!(queue.awaits_transaction());
         let batch = queue.next_batch(&tuning);
         assert_eq!(shelves(batch.jobs.iter()), [1, 2, 9]);
         assert_eq!(queue.waits_since(), Some(2));
+        assert!(!queue.awaits_transaction());
         assert_eq!(shelves(queue.take_all().jobs.iter()), [3]);
         assert_eq!(queue.bytes, 0);
     }

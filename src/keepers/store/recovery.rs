@@ -105,7 +105,8 @@ impl Writer {
                 return false;
             };
             let rows = session.rows(&batch, &self.vault);
-            let (rows, batch, written) = self.write(rows, batch);
+            let recorded = self.record(&rows, &batch);
+            let (rows, batch, written) = self.finish(recorded, rows, batch);
             match written {
                 Ok(worked) => self.publish(batch, rows, worked, lost),
                 Err(reason) => {

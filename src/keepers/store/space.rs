@@ -35,7 +35,7 @@ impl Space {
         batch: &mut Batch,
         medium: &dyn Medium,
         vault: &Vault,
-        live: u64,
+        live: impl FnOnce() -> u64,
     ) {
         let pushed = batch.jobs.iter().filter(|op| op.pushed().is_some());
         let bytes: usize = pushed.map(JobOp::weight).sum();
@@ -49,7 +49,7 @@ impl Space {
             .is_none_or(|looked| now.saturating_sub(looked) >= LOOK_EVERY);
         if old || self.written >= reserve / 4 {
             // A disk that cannot tell is taken for one with room: the writes themselves will say.
-            let idle = medium.held_bytes().unwrap_or(0).saturating_sub(live);
+            let idle = medium.held_bytes().unwrap_or(0).saturating_sub(live());
             // Half of it: pages come free in pieces, and what is live is only estimated.
             let room = |free: u64| free.saturating_add(idle / 2);
             self.low = medium.free_bytes().is_ok_and(|free| room(free) < reserve);

@@ -135,7 +135,7 @@ impl Writer {
             if let Some(stale) = batch.chore.take_if(|chore| chore.epoch != session.epoch) {
                 let _ = stale.reply.send(false);
             }
-            let live = session.live_bytes(&self.vault);
+            let live = || session.live_bytes(&self.vault);
             self.space
                 .mind(&mut batch, self.medium.as_ref(), &self.vault, live);
         }
@@ -155,12 +155,11 @@ impl Writer {
         }
         let rows = session.rows(&batch, &self.vault);
         let began = Instant::now();
-        let (rows, batch, written) = match self.record(&rows, &batch) {
-            Ok(None) if may_go_ahead && batch.is_mixed() => return self.commit_apart(batch),
-            Ok(None) => self.transact(rows, batch),
-            Ok(Some(worked)) => (rows, batch, Ok(worked)),
-            Err(reason) => (rows, batch, Err(reason)),
-        };
+        let recorded = self.record(&rows, &batch);
+        if may_go_ahead && batch.is_mixed() && matches!(recorded, Ok(None)) {
+            return self.commit_apart(batch);
+        }
+        let (rows, batch, written) = self.finish(recorded, rows, batch);
         let broken = self.broken.take();
         match written {
             Ok(worked) => {
@@ -193,13 +192,15 @@ impl Writer {
         self.commit_together(batch, false);
     }
 
-    /// Writes a batch, synced when it gives back `Ok`. After an error it is unknown whether it happened.
-    pub(super) fn write(
+    /// Writes a batch that no record carries by a transaction, synced when it gives back `Ok`. After an error it is unknown
+    /// whether it happened.
+    pub(super) fn finish(
         &mut self,
+        recorded: Result<Option<Worked>, String>,
         rows: Rows,
         batch: Batch,
     ) -> (Rows, Batch, Result<Worked, String>) {
-        match self.record(&rows, &batch) {
+        match recorded {
             Ok(None) => self.transact(rows, batch),
             Ok(Some(worked)) => (rows, batch, Ok(worked)),
             Err(reason) => (rows, batch, Err(reason)),
@@ -207,7 +208,7 @@ impl Writer {
     }
 
     /// Writes a batch as one record of the log; `None` where it needs a transaction.
-    fn record(&mut self, rows: &Rows, batch: &Batch) -> Result<Option<Worked>, String> {
+    pub(super) fn record(&mut self, rows: &Rows, batch: &Batch) -> Result<Option<Worked>, String> {
         self.at_session(|session, vault| session.record(rows, batch, vault))
     }
 

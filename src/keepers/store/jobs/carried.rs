@@ -1,8 +1,7 @@
 //! What a record of the log can carry of a batch, so that no table is touched.
 //!
 //! That is pushes of jobs that wait for nobody, and their delivery without a copy, be the job in the log alone or in the
-//! tables. A batch with anything else goes by a transaction, but for what goes ahead of
-//! it.
+//! tables. A batch with anything else goes by a transaction, but for what goes ahead of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

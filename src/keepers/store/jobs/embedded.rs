@@ -224,6 +224,7 @@ impl Vault {
         let known = op
             .pushed()
             .is_none_or(|job| self.shelves().by_id.contains_key(&job.shelf));
+        let goes_ahead = op.goes_ahead();
         let refused = {
             let mut queue = self.queue();
             let full = queue.waiting() >= self.tuning.queue_ops_max
@@ -240,7 +241,6 @@ impl Vault {
                 let queued = self.running_ms();
                 self.begins_to_wait(queued);
                 queue.bytes += op.weight();
-                let goes_ahead = op.goes_ahead();
                 let waiting = Waiting { op, queued };
                 let is_awaited = match goes_ahead {
                     true => {

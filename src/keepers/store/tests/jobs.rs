@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::keys;
+use crate::keepers::store::jobs::ops::JobOp;
 use crate::keepers::store::jobs::{
     AttemptRecord, Change, Changed, Due, JobId, JobState, NewJob, NewState, Queue, Reason,
     StoredJob, Terms,
@@ -40,6 +41,16 @@ pub(super) fn ordered(shelf: ShelfId, n: u64, order: u64, at: Timestamp) -> NewJ
         order: Some(order),
         ..job(shelf, n, at)
     }
+}
+
+/// The pushing of a small job, of which nobody is told.
+pub(in crate::keepers::store) fn pushing(shelf: ShelfId, order: Option<u64>) -> JobOp {
+    let job = NewJob {
+        order,
+        ..job(shelf, 1, Timestamp::from_secs(1))
+    };
+    let done = Box::new(|_| ());
+    JobOp::Push { job, done }
 }
 
 pub(super) fn attempt(number: u32, at: Timestamp) -> AttemptRecord {

@@ -21,7 +21,7 @@ mod file;
 /// Jobs that are in the log alone.
 mod fresh;
 /// What the tests of the queue share.
-mod jobs;
+pub(super) mod jobs;
 /// Random histories against the plainest model.
 mod model;
 /// What every queue promises.
