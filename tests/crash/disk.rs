@@ -8,6 +8,7 @@ use std::io::{Error, ErrorKind};
 use std::ops::Bound;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fastrand::Rng;
 use passgate::keepers::store::medium::{Medium, Opened, create};
@@ -65,6 +66,9 @@ thread_local! {
     /// Where the record of the log begins that this thread has written, if it has written nothing since.
     static RECORD: Cell<Option<usize>> = const { Cell::new(None) };
 }
+
+/// How long a sync is held at most.
+const BREATH: Duration = Duration::from_secs(60);
 
 /// Where records of the log are.
 const LOG: std::ops::Range<u64> = 4096..2 << 20;
@@ -151,7 +155,7 @@ impl Disk {
         self.state().fault = None;
     }
 
-    /// Syncs wait until they are released, and say so.
+    /// Syncs wait until they are released, and say so. A test that fails releases none: they go on after a minute.
     pub fn hold_syncs(&self, told: Sender<()>) {
         let only_commits = false;
         self.state().held = Some(Held { told, only_commits });
@@ -261,9 +265,9 @@ impl StorageBackend for Handle {
         if let Some(held) = state.held.as_ref().filter(|_| is_held(&state)) {
             let _ = held.told.send(());
         }
-        while is_held(&state) {
-            state = self.disk.platter.breath.wait(state).unwrap();
-        }
+        let breath = &self.disk.platter.breath;
+        let released = breath.wait_timeout_while(state, BREATH, |state| is_held(state));
+        (state, _) = released.unwrap();
         let record = RECORD.take();
         if !state.lies {
             for piece in std::mem::take(&mut state.unsynced) {
