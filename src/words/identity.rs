@@ -94,6 +94,11 @@ impl Key {
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
+    /// Where it stands among all keys: the first eight bytes as a number that ascends as keys do.
+    pub const fn rank(&self) -> u64 {
+        self.leading().swap_bytes()
+    }
+
     /// The last eight bytes as a number, independent of [`Key::leading`].
     pub const fn trailing(&self) -> u64 {
         let [.., a, b, c, d, e, f, g, h] = self.0;
