@@ -12,6 +12,7 @@
 
 mod conflicts;
 mod flights;
+mod reads;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::keepers::ledger::conflicts::Conflicts;
 use crate::keepers::ledger::flights::{Flight, Flights};
+use crate::keepers::ledger::reads::Reads;
 use crate::keepers::store::jobs::{JobId, NewJob, Queue};
 use crate::keepers::store::pending::Pending;
 use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
@@ -38,6 +40,7 @@ pub struct Ledger {
     in_flight: Arc<Flights>,
     waiting: AtomicUsize,
     conflicts: Conflicts,
+    reads: Arc<Reads>,
 }
 
 /// The right to process one event. Dropping it releases the event.
@@ -118,6 +121,7 @@ impl Ledger {
     /// A ledger over `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
+            reads: Reads::new(Arc::clone(&store), Arc::clone(&clock)),
             store,
             clock,
             in_flight: Arc::default(),
@@ -227,17 +231,9 @@ impl Ledger {
 
     /// The exact answer, from the disk.
     async fn read(&self, shelf: ShelfId, keys: Keys, claim: Claim) -> Claimed {
-        let store = Arc::clone(&self.store);
-        let now = self.clock.now();
-        let mut reading = tokio::task::spawn_blocking(move || store.look_up(shelf, &keys, now));
-        let read = match tokio::time::timeout(READ_TIME, &mut reading).await {
-            Ok(read) => read.unwrap_or(Err(StoreError::Unavailable)),
-            Err(_) => {
-                // It may not have begun, for want of a thread, and need not begin any more.
-                reading.abort();
-                Err(StoreError::Unavailable)
-            }
-        };
+        let reading = self.reads.look_up(shelf, keys);
+        let read = tokio::time::timeout(READ_TIME, reading).await;
+        let read = read.unwrap_or(Err(StoreError::Unavailable));
         match read {
             Ok(found) if found.content || found.id => {
                 drop(claim);

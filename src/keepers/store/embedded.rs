@@ -151,19 +151,26 @@ impl Store for Embedded {
         }
     }
 
-    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
+    fn look_up_all(
+        &self,
+        events: &[(ShelfId, Keys)],
+        now: Timestamp,
+    ) -> Vec<Result<Found, StoreError>> {
         let now = self.vault.guard.trusted(now);
-        loop {
+        let refused = loop {
             if self.vault.queue().closing {
-                return Err(StoreError::Closed);
+                break StoreError::Closed;
             }
             if self.vault.shelves().down.is_some() {
-                return Err(StoreError::Unavailable);
+                break StoreError::Unavailable;
             }
-            if let Some(found) = self.vault.read(shelf, keys, now)? {
-                return Ok(found);
+            match self.vault.read(events, now) {
+                Ok(Some(answers)) => return answers,
+                Ok(None) => {}
+                Err(error) => break error,
             }
-        }
+        };
+        vec![Err(refused); events.len()]
     }
 
     fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {

@@ -45,6 +45,24 @@ impl Memory {
         }
     }
 
+    fn find(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
+        let mut state = self.open_state()?;
+        state.queue.tell(now);
+        let held = state.at(shelf).ok_or(StoreError::Unavailable)?;
+        let expiry = Expiry {
+            now: Some(now),
+            remember: held.keep.remember,
+        };
+        let settled = |key: &Key| {
+            let lives = held.keys.get(key).is_some_and(|secs| expiry.lives(*secs));
+            lives || state.queue.holds(shelf, key)
+        };
+        Ok(Found {
+            content: settled(&keys.content),
+            id: keys.id.as_ref().is_some_and(settled),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,29 +90,20 @@ impl Store for Memory {
     }
 
     fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
-        match self.look_up(shelf, keys, now) {
+        match self.find(shelf, keys, now) {
             Ok(found) if found == Found::default() => Probe::Absent,
             Ok(found) => Probe::Known(found),
             Err(_) => Probe::Unavailable,
         }
     }
 
-    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
-        let mut state = self.open_state()?;
-        state.queue.tell(now);
-        let held = state.at(shelf).ok_or(StoreError::Unavailable)?;
-        let expiry = Expiry {
-            now: Some(now),
-            remember: held.keep.remember,
-        };
-        let settled = |key: &Key| {
-            let lives = held.keys.get(key).is_some_and(|secs| expiry.lives(*secs));
-            lives || state.queue.holds(shelf, key)
-        };
-        Ok(Found {
-            content: settled(&keys.content),
-            id: keys.id.as_ref().is_some_and(settled),
-        })
+    fn look_up_all(
+        &self,
+        events: &[(ShelfId, Keys)],
+        now: Timestamp,
+    ) -> Vec<Result<Found, StoreError>> {
+        let look_up = |(shelf, keys): &(ShelfId, Keys)| self.find(*shelf, keys, now);
+        events.iter().map(look_up).collect()
     }
 
     fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {

@@ -67,8 +67,18 @@ pub trait Store: Send + Sync + 'static {
     /// that jumped, and then nothing expires.
     fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe;
 
-    /// The exact answer. It may wait for the disk, so it is never called from async code.
-    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError>;
+    /// The exact answer about each of these events. It may wait for the disk, so it is never called from async code.
+    fn look_up_all(
+        &self,
+        events: &[(ShelfId, Keys)],
+        now: Timestamp,
+    ) -> Vec<Result<Found, StoreError>>;
+
+    /// The exact answer about one event, as [`Store::look_up_all`] gives it.
+    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
+        let mut answers = self.look_up_all(&[(shelf, *keys)], now);
+        answers.pop().unwrap_or(Err(StoreError::Unavailable))
+    }
 
     /// Settles an event with the next commit and calls `done` once the keys can be probed.
     ///
@@ -123,7 +133,7 @@ pub enum Probe {
     Known(Found),
     /// No key is settled.
     Absent,
-    /// Only [`Store::look_up`] can tell.
+    /// Only [`Store::look_up_all`] can tell.
     MustRead,
     /// The store is down or stalled, and memory does not know the event.
     Unavailable,

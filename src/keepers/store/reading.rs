@@ -1,94 +1,104 @@
-//! The exact answer about an event, from memory and from the runs that may hold its keys.
+//! The exact answers about events, from memory and from the runs that may hold their keys.
 
 use std::sync::Arc;
 
 use redb::Database;
 
-use super::shelf::{Expiry, Run, Sight};
+use super::shelf::{Expiry, Run};
 use super::tables::Chunks;
-use super::vault::Vault;
+use super::vault::{Shelves, Vault};
 use super::{Found, ShelfId, StoreError};
 use crate::words::identity::{Key, Keys};
 use crate::words::time::Timestamp;
 
-/// How one key is to be found.
-enum Search {
-    Settled,
-    Runs(Vec<Arc<Run>>, Expiry),
+/// Where the keys of one event are to be found.
+struct Search {
+    content: Place,
+    id: Place,
+    /// Of the shelf's runs.
+    version: u64,
+}
+
+/// Where one key is to be found.
+enum Place {
+    /// It is known to be settled without a read.
+    Known,
+    /// There is no such key, or no run may hold it.
+    Nowhere,
+    /// In one of these, if it is settled.
+    Runs(Key, Vec<Arc<Run>>, Expiry),
 }
 
 impl Vault {
-    /// One pass over the runs that may hold a key of the event; `None` if a merge came in between.
+    /// The exact answers about `events`; `None` if a merge or a fault came in between.
+    ///
+    /// # Errors
+    /// `Unavailable` where the file is down or cannot be read.
     pub(super) fn read(
         &self,
-        shelf: ShelfId,
-        keys: &Keys,
+        events: &[(ShelfId, Keys)],
         now: Option<Timestamp>,
-    ) -> Result<Option<Found>, StoreError> {
-        let (database, epoch, version, content, id) = {
+    ) -> Result<Option<Vec<Result<Found, StoreError>>>, StoreError> {
+        let (database, epoch, searches) = {
             let shelves = self.shelves();
             let database = shelves.database.clone().ok_or(StoreError::Unavailable)?;
-            let held = shelves.by_id.get(&shelf).ok_or(StoreError::Unavailable)?;
-            let candidates = |key: &Key| -> Search {
-                let unwritten = shelves.unwritten.find(shelf, key);
-                let expiry = held.expiry(now);
-                if unwritten.is_some_and(|secs| expiry.lives(secs)) {
-                    return Search::Settled;
-                }
-                match held.see(key, now) {
-                    Sight::Settled => Search::Settled,
-                    Sight::Absent => Search::Runs(Vec::new(), expiry),
-                    Sight::Perhaps => {
-                        Search::Runs(held.candidates(key, now).cloned().collect(), expiry)
-                    }
-                }
-            };
-            let content = candidates(&keys.content);
-            let id = keys.id.map(|id| (id, candidates(&id)));
-            (database, shelves.epoch, held.version(), content, id)
+            let search = |(shelf, keys): &(ShelfId, Keys)| shelves.search(*shelf, keys, now);
+            let searches: Vec<_> = events.iter().map(search).collect();
+            (database, shelves.epoch, searches)
         };
-        let searched = (|| {
-            let mut chunks = None;
-            Ok::<_, redb::Error>(Found {
-                content: self.search(&database, &mut chunks, &keys.content, content)?,
-                id: match id {
-                    Some((id, search)) => self.search(&database, &mut chunks, &id, search)?,
-                    None => false,
-                },
-            })
-        })();
+        let found = self.find(&database, events, &searches);
         // The handle must be gone before the writer opens the file anew.
         drop(database);
-        let found = searched.map_err(|error| {
+        let found = found.map_err(|error| {
             self.report_fault(epoch, &error);
             StoreError::Unavailable
         })?;
-        // Runs are removed from disk only after they left the list: if the list is still the same, every
-        // run on it was there to be read.
-        let shelves = self.shelves();
-        let same = shelves.by_id.get(&shelf).map(|held| held.version()) == Some(version)
-            && shelves.epoch == epoch;
-        Ok(same.then_some(found))
+        Ok(found.filter(|_| self.shelves().epoch == epoch))
     }
 
-    /// Opens the chunks with the first run that is read: most events are in none.
-    fn search(
+    /// What the runs hold of it, all read in one transaction; `None` if a merge came in between.
+    fn find(
         &self,
         database: &Database,
-        chunks: &mut Option<Chunks>,
-        key: &Key,
-        search: Search,
-    ) -> Result<bool, redb::Error> {
-        let (runs, expiry) = match search {
-            Search::Settled => return Ok(true),
-            Search::Runs(runs, expiry) => (runs, expiry),
+        events: &[(ShelfId, Keys)],
+        searches: &[Option<Search>],
+    ) -> Result<Option<Vec<Result<Found, StoreError>>>, redb::Error> {
+        let must_read = searches.iter().flatten().any(Search::must_read);
+        let chunks = match must_read {
+            true => Some(Chunks::open(database)?),
+            false => None,
+        };
+        // Runs are removed from disk only after they left the list: if the list is still the same, every run on it is
+        // in what was just opened.
+        {
+            let shelves = self.shelves();
+            let is_same = |((shelf, _), search): (&(ShelfId, Keys), &Option<Search>)| {
+                let version = shelves.by_id.get(shelf).map(|held| held.version());
+                search.as_ref().map(|search| search.version) == version
+            };
+            if !events.iter().zip(searches).all(is_same) {
+                return Ok(None);
+            }
+        }
+        let found = |search: &Option<Search>| match search {
+            Some(search) => Ok(Ok(Found {
+                content: self.holds(chunks.as_ref(), &search.content)?,
+                id: self.holds(chunks.as_ref(), &search.id)?,
+            })),
+            None => Ok(Err(StoreError::Unavailable)),
+        };
+        let found: Result<Vec<_>, redb::Error> = searches.iter().map(found).collect();
+        Ok(Some(found?))
+    }
+
+    fn holds(&self, chunks: Option<&Chunks>, place: &Place) -> Result<bool, redb::Error> {
+        let (key, runs, expiry, chunks) = match (place, chunks) {
+            (Place::Known, _) => return Ok(true),
+            (Place::Runs(key, runs, expiry), Some(chunks)) => (key, runs, expiry, chunks),
+            (Place::Nowhere | Place::Runs(..), _) => return Ok(false),
         };
         for run in runs {
-            let opened = match chunks.take() {
-                Some(opened) => opened,
-                None => Chunks::open(database)?,
-            };
-            let (secs, damaged) = chunks.insert(opened).find(run.id, key, run.chunk_of(key))?;
+            let (secs, damaged) = chunks.find(run.id, key, run.chunk_of(key))?;
             if damaged {
                 self.count_damaged(1);
             }
@@ -97,5 +107,77 @@ impl Vault {
             }
         }
         Ok(false)
+    }
+}
+
+impl Search {
+    fn must_read(&self) -> bool {
+        let are_runs = |place: &Place| matches!(place, Place::Runs(..));
+        are_runs(&self.content) || are_runs(&self.id)
+    }
+}
+
+impl Shelves {
+    /// Where the keys of an event are to be found; `None` where there is no such shelf.
+    fn search(&self, shelf: ShelfId, keys: &Keys, now: Option<Timestamp>) -> Option<Search> {
+        let held = self.by_id.get(&shelf)?;
+        let expiry = held.expiry(now);
+        let place = |key: &Key| {
+            let unwritten = self.unwritten.find(shelf, key);
+            if unwritten.is_some_and(|secs| expiry.lives(secs)) || held.journal_holds(key, now) {
+                return Place::Known;
+            }
+            let runs: Vec<_> = held.candidates(key, now).cloned().collect();
+            match runs.is_empty() {
+                true => Place::Nowhere,
+                false => Place::Runs(*key, runs, expiry),
+            }
+        };
+        Some(Search {
+            content: place(&keys.content),
+            id: keys.id.as_ref().map_or(Place::Nowhere, place),
+            version: held.version(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::keepers::store::Store;
+    use crate::keepers::store::embedded::Embedded;
+    use crate::keepers::store::tests::{BOTH, TestClock, WEEK, keys, settle_all, small};
+    use crate::keepers::store::tuning::Options;
+    use crate::words::time::Clock;
+
+    #[test]
+    fn runs_that_left_the_disk_since_they_were_listed_are_no_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = TestClock::new();
+        let store = Embedded::open(Options {
+            path: directory.path().join("store"),
+            clock: clock.clone(),
+            tuning: small(),
+            on_commit: None,
+        });
+        let store = store.unwrap();
+        let shelf = store.shelf("a", WEEK).unwrap();
+        let now = clock.now();
+        settle_all(&store, shelf, 0..50, now);
+        store.tidy();
+        let vault = &store.vault;
+        let events = [(shelf, keys(7))];
+        let (database, searches) = {
+            let shelves = vault.shelves();
+            let search = shelves.search(shelf, &keys(7), Some(now));
+            (shelves.database.clone().unwrap(), [search])
+        };
+        let found = || vault.find(&database, &events, &searches).unwrap();
+        assert_eq!(found(), Some(vec![Ok(BOTH)]));
+        for n in 1..16 {
+            settle_all(&store, shelf, n * 50..n * 50 + 50, now);
+            store.tidy();
+        }
+        assert_eq!(found(), None);
+        assert_eq!(store.look_up(shelf, &keys(7), now), Ok(BOTH));
     }
 }

@@ -63,18 +63,19 @@ impl Shelf {
 
     /// What memory says of `key`.
     pub(super) fn see(&self, key: &Key, now: Option<Timestamp>) -> Sight {
-        let expiry = self.expiry(now);
-        if self
-            .journal
-            .find(key)
-            .is_some_and(|secs| expiry.lives(secs))
-        {
+        if self.journal_holds(key, now) {
             return Sight::Settled;
         }
         match self.candidates(key, now).next() {
             Some(_) => Sight::Perhaps,
             None => Sight::Absent,
         }
+    }
+
+    /// Whether `key` is settled and not in a run yet.
+    pub(super) fn journal_holds(&self, key: &Key, now: Option<Timestamp>) -> bool {
+        let secs = self.journal.find(key);
+        secs.is_some_and(|secs| self.expiry(now).lives(secs))
     }
 
     /// The runs that may hold `key`, the newest first.

@@ -26,6 +26,8 @@ use crate::words::time::{Clock, Timestamp};
 mod claims;
 /// Many at once, and any history held against the plainest ledger.
 mod model;
+/// Who reads what is asked, how much at one time, and what a panic or a slow disk does to it.
+mod reads;
 /// A settle that is under way holds nothing but its own claim.
 mod under_way;
 
@@ -239,8 +241,12 @@ impl Store for Doubtful {
         }
     }
 
-    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
-        self.0.look_up(shelf, keys, now)
+    fn look_up_all(
+        &self,
+        events: &[(ShelfId, Keys)],
+        now: Timestamp,
+    ) -> Vec<Result<Found, StoreError>> {
+        self.0.look_up_all(events, now)
     }
 
     fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {
@@ -273,9 +279,13 @@ impl Store for Hanging {
         Probe::MustRead
     }
 
-    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
+    fn look_up_all(
+        &self,
+        events: &[(ShelfId, Keys)],
+        now: Timestamp,
+    ) -> Vec<Result<Found, StoreError>> {
         drop(self.held.lock());
-        self.memory.look_up(shelf, keys, now)
+        self.memory.look_up_all(events, now)
     }
 
     fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {

@@ -25,8 +25,12 @@ impl Store for Slow {
     fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
         self.memory.probe(shelf, keys, now)
     }
-    fn look_up(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Result<Found, StoreError> {
-        self.memory.look_up(shelf, keys, now)
+    fn look_up_all(
+        &self,
+        events: &[(ShelfId, Keys)],
+        now: Timestamp,
+    ) -> Vec<Result<Found, StoreError>> {
+        self.memory.look_up_all(events, now)
     }
     fn settle(&self, _: ShelfId, _: Keys, _: Timestamp, done: Done) {
         self.under_way.lock().unwrap().push(done);

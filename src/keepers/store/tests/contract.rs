@@ -9,7 +9,7 @@ use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::jobs::Queue;
 use crate::keepers::store::memory::Memory;
 use crate::keepers::store::tuning::Options;
-use crate::keepers::store::{Found, Health, Keep, Probe, Store, StoreError};
+use crate::keepers::store::{Found, Health, Keep, Probe, ShelfId, Store, StoreError};
 use crate::words::identity::Keys;
 use crate::words::time::Clock;
 
@@ -105,6 +105,38 @@ fn either_key_is_found_by_itself() {
             ..keys(1)
         };
         assert_eq!(found(&**store, shelf, &without, now), only(true, false));
+    });
+}
+
+#[test]
+fn events_that_are_looked_up_together_are_each_answered_in_their_place() {
+    each(|store, clock| {
+        let a = store.shelf("a", WEEK).unwrap();
+        let b = store.shelf("b", WEEK).unwrap();
+        let now = clock.now();
+        settle_all(&**store, a, (0..200).map(|n| 2 * n), now);
+        settle_all(&**store, b, (0..200).map(|n| 3 * n), now);
+        let unknown = ShelfId(99);
+        let events: Vec<_> = (0..600)
+            .map(|n| match n % 5 {
+                0 => (unknown, keys(n)),
+                1 | 2 => (a, keys(n)),
+                _ => (b, keys(n)),
+            })
+            .collect();
+        let expected: Vec<_> = (0..600)
+            .map(|n| match n % 5 {
+                0 => Err(StoreError::Unavailable),
+                1 | 2 if n % 2 == 0 && n < 400 => Ok(BOTH),
+                3 | 4 if n % 3 == 0 => Ok(BOTH),
+                _ => Ok(NEITHER),
+            })
+            .collect();
+        assert_eq!(store.look_up_all(&events, now), expected);
+        assert_eq!(store.look_up_all(&[], now), []);
+        store.close();
+        let closed = [Err(StoreError::Closed); 2];
+        assert_eq!(store.look_up_all(&events[1..3], now), closed);
     });
 }
 

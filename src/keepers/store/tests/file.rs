@@ -130,9 +130,11 @@ fn a_settled_key_is_found_at_every_moment_of_flushes_and_merges() {
                         u64::MAX => break,
                         0 => std::thread::yield_now(),
                         upto => {
-                            let event = keys(n * 7919 % upto);
-                            assert_ne!(store.probe(shelf, &event, now), Probe::Absent);
-                            assert_eq!(store.look_up(shelf, &event, now), Ok(BOTH));
+                            let events = [n, n + 1, n + 2].map(|n| (shelf, keys(n * 7919 % upto)));
+                            for (shelf, event) in &events {
+                                assert_ne!(store.probe(*shelf, event, now), Probe::Absent);
+                            }
+                            assert_eq!(store.look_up_all(&events, now), [Ok(BOTH); 3]);
                         }
                     }
                 }
