@@ -96,7 +96,8 @@ impl Key {
 
     /// Where it stands among all keys: the first eight bytes as a number that ascends as keys do.
     pub const fn rank(&self) -> u64 {
-        self.leading().swap_bytes()
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// The last eight bytes as a number, independent of [`Key::leading`].

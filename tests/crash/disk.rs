@@ -67,7 +67,7 @@ thread_local! {
     static RECORD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// How long a sync is held at most.
+/// How long a sync is held at most: longer than any test waits for an answer.
 const BREATH: Duration = Duration::from_secs(60);
 
 /// Where records of the log are.

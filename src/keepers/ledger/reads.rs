@@ -2,34 +2,35 @@
 //!
 //! # Why
 //! Where the file is in memory an answer takes some ten microseconds, and to hand one question to another thread and
-//! back takes more. So a reader takes up what is asked meanwhile and tells all of it together, and there is another one
-//! only where more waits than those who read are about to take up. A disk that is slow makes each take up less, and so
-//! makes more of them.
+//! back takes more. So one reader takes up what is asked meanwhile, and tells all of it together. Where it does not get
+//! on, because the disk is slow, hangs over a page, or breaks a read, nobody waits behind another's question: each is then
+//! read by a thread of its own.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use crate::keepers::store::{Found, ShelfId, Store, StoreError};
 use crate::words::identity::Keys;
 use crate::words::time::Clock;
 
-/// Questions about events, and the threads that answer them.
+/// Questions about events, and the thread that answers them.
 pub(super) struct Reads {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     asked: Mutex<Asked>,
+    /// Places for those that are read by themselves.
+    alone: Arc<Semaphore>,
 }
 
-/// What waits, and who is at it.
+#[derive(Default)]
 struct Asked {
     questions: VecDeque<Question>,
-    readers: usize,
-    /// Questions that a reader takes up together.
-    together: usize,
+    /// There is a reader, and since that running time it has been coming, or at what it reads.
+    reader_since: Option<Duration>,
 }
 
 struct Question {
@@ -39,68 +40,94 @@ struct Question {
 
 type Answer = Result<Found, StoreError>;
 
-/// A thread that answers. It counts until nothing waits or it is dropped, however that comes.
-struct Reader {
-    reads: Arc<Reads>,
-    counts: bool,
-}
+/// The thread that answers, from when it is asked for until it goes, however it goes.
+struct Reader(Option<Arc<Reads>>);
 
-/// Questions that a reader takes up together at most.
+/// Questions that the reader takes up together at most.
 pub(super) const TOGETHER_MAX: usize = 32;
-/// What those who wait for the last of them may lose by it.
-const TOGETHER_TIME: Duration = Duration::from_millis(2);
-/// So many read at one time.
-pub(super) const READERS_MAX: usize = 16;
-/// So many questions wait; beyond it they are refused.
+/// Who has waited for so long looks whether the reader gets on; one that is at the same for so long does not.
+pub(super) const LATE: Duration = Duration::from_millis(10);
+/// So many are read by themselves at one time; others wait for the reader, or for a place.
+pub(super) const ALONE_MAX: usize = 256;
+/// So many questions wait for the reader; beyond it they are refused.
 pub(super) const QUESTIONS_MAX: usize = 4096;
 
 // === impl Reads ===
 
 impl Reads {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let asked = Asked {
-            questions: VecDeque::new(),
-            readers: 0,
-            together: TOGETHER_MAX,
-        };
         Arc::new(Self {
             store,
             clock,
-            asked: Mutex::new(asked),
+            asked: Mutex::default(),
+            alone: Arc::new(Semaphore::new(ALONE_MAX)),
         })
     }
 
-    /// The exact answer about an event, however long it takes. Dropped, it is read no more.
+    /// The exact answer about an event, however long it takes. Dropped before it is being read, it is not read any more.
     ///
     /// # Errors
-    /// As the store says; `Full` where too many ask already.
+    /// As the store says; `Full` where too many ask already, `Unavailable` where the read breaks.
     pub(super) async fn look_up(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Answer {
+        let mut told = self.ask((shelf, keys))?;
+        loop {
+            match timeout(LATE, &mut told).await {
+                Ok(Ok(answer)) => return answer,
+                // The reader broke, over this question or another.
+                Ok(Err(_)) => return self.read_alone(shelf, keys).await,
+                Err(_) if self.gets_on() => {}
+                Err(_) => break,
+            }
+        }
+        tokio::select! {
+            biased;
+            Ok(answer) = told => answer,
+            answer = self.read_alone(shelf, keys) => answer,
+        }
+    }
+
+    /// Leaves a question to the reader, who is called if there is none.
+    fn ask(
+        self: &Arc<Self>,
+        event: (ShelfId, Keys),
+    ) -> Result<oneshot::Receiver<Answer>, StoreError> {
         let (tell, told) = oneshot::channel();
         let reader = {
             let mut asked = self.asked();
             if asked.questions.len() >= QUESTIONS_MAX {
+                asked.questions.retain(Question::is_open);
+            }
+            if asked.questions.len() >= QUESTIONS_MAX {
                 return Err(StoreError::Full);
             }
-            let event = (shelf, keys);
             asked.questions.push_back(Question { event, tell });
-            asked.wants_reader().then(|| {
-                asked.readers += 1;
-                Reader {
-                    reads: Arc::clone(self),
-                    counts: true,
-                }
+            let is_missing = asked.reader_since.is_none();
+            is_missing.then(|| {
+                asked.reader_since = Some(self.clock.elapsed());
+                Reader(Some(Arc::clone(self)))
             })
         };
         if let Some(reader) = reader {
             tokio::task::spawn_blocking(move || reader.run());
         }
-        told.await.unwrap_or(Err(StoreError::Unavailable))
+        Ok(told)
     }
 
-    /// Those who read, or are about to.
-    #[cfg(test)]
-    pub(super) fn readers(&self) -> usize {
-        self.asked().readers
+    /// Whether there is a reader who is not at the same thing for long.
+    fn gets_on(&self) -> bool {
+        let since = self.asked().reader_since;
+        since.is_some_and(|since| self.clock.elapsed().saturating_sub(since) < LATE)
+    }
+
+    async fn read_alone(&self, shelf: ShelfId, keys: Keys) -> Answer {
+        let place = Arc::clone(&self.alone).acquire_owned().await;
+        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        let reading = tokio::task::spawn_blocking(move || {
+            // Kept for as long as it reads, whether anybody waits for it or not.
+            let _place = place;
+            store.look_up(shelf, &keys, now)
+        });
+        reading.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
     /// No change of it can be cut short by a panic, so a poisoned lock is taken all the same.
@@ -108,37 +135,28 @@ impl Reads {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers to what was asked together. The file may be damaged so that a read panics; then each is read for itself,
-    /// and only those that panic have no answer.
-    fn read(&self, events: &[(ShelfId, Keys)]) -> Vec<Answer> {
-        let now = self.clock.now();
-        let all = |events: &[_]| {
-            catch_unwind(AssertUnwindSafe(|| self.store.look_up_all(events, now))).ok()
-        };
-        all(events).unwrap_or_else(|| {
-            let alone =
-                |event| all(std::slice::from_ref(event)).and_then(|mut answers| answers.pop());
-            let or_none = |event| alone(event).unwrap_or(Err(StoreError::Unavailable));
-            events.iter().map(or_none).collect()
-        })
+    /// The next questions for the reader; where there are none there is no reader any more.
+    fn take_up(&self) -> Vec<Question> {
+        let mut asked = self.asked();
+        let mut taken = Vec::new();
+        while taken.len() < TOGETHER_MAX
+            && let Some(question) = asked.questions.pop_front()
+        {
+            if question.is_open() {
+                taken.push(question);
+            }
+        }
+        asked.reader_since = (!taken.is_empty()).then(|| self.clock.elapsed());
+        taken
     }
 }
 
-// === impl Asked ===
+// === impl Question ===
 
-impl Asked {
-    /// Whether more waits than those who read take up next.
-    fn wants_reader(&self) -> bool {
-        self.readers < READERS_MAX && self.questions.len() > self.readers * self.together
-    }
-
-    /// Notes how long a reader took for so many.
-    fn took(&mut self, questions: usize, time: Duration) {
-        if time > TOGETHER_TIME {
-            self.together = (questions / 2).clamp(1, self.together);
-        } else if questions == self.together {
-            self.together = (self.together * 2).min(TOGETHER_MAX);
-        }
+impl Question {
+    /// Whether somebody waits for the answer.
+    fn is_open(&self) -> bool {
+        !self.tell.is_closed()
     }
 }
 
@@ -146,47 +164,30 @@ impl Asked {
 
 impl Reader {
     fn run(mut self) {
-        // On a single core whoever asks goes on meanwhile, and asks more.
-        std::thread::yield_now();
-        while let Some(questions) = self.take_up() {
+        while let Some(reads) = &self.0 {
+            // On a single core those who ask go on meanwhile, and ask more.
+            std::thread::yield_now();
+            let questions = reads.take_up();
+            if questions.is_empty() {
+                // From here on another one may be there.
+                self.0 = None;
+                return;
+            }
             let events: Vec<_> = questions.iter().map(|question| question.event).collect();
-            let began = self.reads.clock.elapsed();
-            let answers = self.reads.read(&events);
-            let time = self.reads.clock.elapsed().saturating_sub(began);
-            self.reads.asked().took(events.len(), time);
+            let answers = reads.store.look_up_all(&events, reads.clock.now());
             for (question, answer) in questions.into_iter().zip(answers) {
                 // Nobody may be waiting any more.
                 let _ = question.tell.send(answer);
             }
-            std::thread::yield_now();
         }
-    }
-
-    /// The next questions; where there are none, this reader counts no longer.
-    fn take_up(&mut self) -> Option<Vec<Question>> {
-        let mut asked = self.reads.asked();
-        let mut taken = Vec::new();
-        while taken.len() < asked.together
-            && let Some(question) = asked.questions.pop_front()
-        {
-            // Whoever asked may be gone.
-            if !question.tell.is_closed() {
-                taken.push(question);
-            }
-        }
-        if taken.is_empty() {
-            asked.readers -= 1;
-            self.counts = false;
-            return None;
-        }
-        Some(taken)
     }
 }
 
+/// It broke, or was never run.
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.counts {
-            self.reads.asked().readers -= 1;
+        if let Some(reads) = &self.0 {
+            reads.asked().reader_since = None;
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use redb::Database;
-
 use super::shelf::{Expiry, Run};
 use super::tables::Chunks;
 use super::vault::{Shelves, Vault};
@@ -30,7 +28,7 @@ enum Place {
 }
 
 impl Vault {
-    /// The exact answers about `events`; `None` if a merge or a fault came in between.
+    /// The exact answers about `events`; `None` if their runs changed in between, or the file was closed.
     ///
     /// # Errors
     /// `Unavailable` where the file is down or cannot be read.
@@ -46,30 +44,32 @@ impl Vault {
             let searches: Vec<_> = events.iter().map(search).collect();
             (database, shelves.epoch, searches)
         };
-        let found = self.find(&database, events, &searches);
+        let found = self.find(|| Chunks::open(&database), events, &searches);
         // The handle must be gone before the writer opens the file anew.
         drop(database);
         let found = found.map_err(|error| {
             self.report_fault(epoch, &error);
             StoreError::Unavailable
         })?;
+        // In another epoch a shelf's version may be the same although its runs are not.
         Ok(found.filter(|_| self.shelves().epoch == epoch))
     }
 
-    /// What the runs hold of it, all read in one transaction; `None` if a merge came in between.
+    /// What was searched for of `events`, all read in the one transaction that `open` begins; `None` if the runs of a
+    /// shelf changed before.
     fn find(
         &self,
-        database: &Database,
+        open: impl FnOnce() -> Result<Chunks, redb::Error>,
         events: &[(ShelfId, Keys)],
         searches: &[Option<Search>],
     ) -> Result<Option<Vec<Result<Found, StoreError>>>, redb::Error> {
         let must_read = searches.iter().flatten().any(Search::must_read);
         let chunks = match must_read {
-            true => Some(Chunks::open(database)?),
+            true => Some(open()?),
             false => None,
         };
-        // Runs are removed from disk only after they left the list: if the list is still the same, every run on it is
-        // in what was just opened.
+        // A run is on disk before it is listed, and removed from it only after it left the list: if the list is still the
+        // same, every run on it is in what was just opened.
         {
             let shelves = self.shelves();
             let is_same = |((shelf, _), search): (&(ShelfId, Keys), &Option<Search>)| {
@@ -143,6 +143,7 @@ impl Shelves {
 
 #[cfg(test)]
 mod tests {
+    use super::Chunks;
     use crate::keepers::store::Store;
     use crate::keepers::store::embedded::Embedded;
     use crate::keepers::store::tests::{BOTH, TestClock, WEEK, keys, settle_all, small};
@@ -171,13 +172,18 @@ mod tests {
             let search = shelves.search(shelf, &keys(7), Some(now));
             (shelves.database.clone().unwrap(), [search])
         };
-        let found = || vault.find(&database, &events, &searches).unwrap();
-        assert_eq!(found(), Some(vec![Ok(BOTH)]));
-        for n in 1..16 {
-            settle_all(&store, shelf, n * 50..n * 50 + 50, now);
-            store.tidy();
-        }
-        assert_eq!(found(), None);
+        let open = || Chunks::open(&database);
+        let found = vault.find(open, &events, &searches);
+        assert_eq!(found.unwrap(), Some(vec![Ok(BOTH)]));
+        let open_late = || {
+            for n in 1..16 {
+                settle_all(&store, shelf, n * 50..n * 50 + 50, now);
+                store.tidy();
+            }
+            open()
+        };
+        let found = vault.find(open_late, &events, &searches);
+        assert_eq!(found.unwrap(), None);
         assert_eq!(store.look_up(shelf, &keys(7), now), Ok(BOTH));
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn builder(cache_bytes: usize) -> Builder {
     builder
 }
 
-/// The chunks of all runs as they are now, read in one transaction for all keys of an event.
+/// The chunks of all runs as they are now, read in one transaction for all that is looked up together.
 pub(super) struct Chunks(ReadOnlyTable<ChunkKey, &'static [u8]>);
 
 impl Chunks {

@@ -1,4 +1,4 @@
-//! Who reads what is asked, how much at one time, and what a panic or a slow disk does to it.
+//! Who reads what is asked, how much at one time, and what a panic or a disk that hangs does to it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::{HandClock, KEEP, plain};
-use crate::keepers::ledger::reads::{QUESTIONS_MAX, READERS_MAX, Reads, TOGETHER_MAX};
+use crate::keepers::ledger::reads::{ALONE_MAX, LATE, QUESTIONS_MAX, Reads, TOGETHER_MAX};
 use crate::keepers::store::memory::Memory;
 use crate::keepers::store::{
     Done, Found, Health, Keep, Probe, ShelfId, Statistics, Store, StoreError,
@@ -30,10 +30,11 @@ struct Seen {
     together: VecDeque<usize>,
     /// Reads that are under way.
     reading: usize,
+    /// Every read waits.
     is_held: bool,
-    /// A read takes so long.
-    takes: Duration,
-    /// The event that breaks a read.
+    /// A read of this event waits.
+    hangs: Option<Keys>,
+    /// A read of this event breaks.
     breaks: Option<Keys>,
 }
 
@@ -110,14 +111,16 @@ impl Bench {
         assert_eq!(seen.reading, count);
     }
 
-    /// Until nobody reads any more; those who did may look for more just when the last is told.
-    async fn until_at_rest(&self) {
-        let rest = async {
-            while self.reads.readers() > 0 {
-                yield_now().await;
+    /// Until it is so; an error if that takes long.
+    async fn until(&self, is_so: impl Fn(&Seen) -> bool) {
+        let wait = async {
+            while !is_so(&self.store.seen.lock().unwrap()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, rest).await.expect("rest");
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("it is so");
     }
 
     fn together(&self) -> Vec<usize> {
@@ -128,7 +131,7 @@ impl Bench {
 /// A test that fails ends soon, too.
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.change(|seen| seen.is_held = false);
+        self.change(|seen| (seen.is_held, seen.hangs) = (false, None));
     }
 }
 
@@ -141,6 +144,8 @@ async fn all(told: Vec<Told>) -> Vec<Result<Found, StoreError>> {
     answers
 }
 
+/// What no read that gets on takes.
+const LONG: Duration = Duration::from_secs(1);
 /// What anything takes at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 const NEITHER: Found = Found {
@@ -160,7 +165,6 @@ async fn what_is_asked_while_one_reads_is_read_together() {
     let first = bench.ask(0..1).await;
     bench.until_reading(1);
     let others = bench.ask(1..9).await;
-    assert_eq!(bench.reads.readers(), 1);
     bench.change(|seen| seen.is_held = false);
     assert_eq!(all(first).await, [Ok(NEITHER)]);
     let mut expected = [Ok(NEITHER); 8];
@@ -179,34 +183,57 @@ async fn each_is_answered_however_often_readers_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_slow_disk_is_read_by_several_each_of_which_takes_up_little() {
+async fn who_waits_behind_a_read_that_hangs_is_answered_without_it() {
     let bench = Bench::new();
-    bench.change(|seen| seen.takes = Duration::from_secs(1));
-    for n in 0..8 {
-        all(bench.ask(n..n + 1).await).await;
-    }
+    bench.settle(3).await;
     bench.change(|seen| {
         seen.is_held = true;
-        seen.together.clear();
+        seen.hangs = Some(plain(5));
     });
-    let told = bench.ask(0..64).await;
-    bench.until_reading(READERS_MAX);
+    let first = bench.ask(0..1).await;
+    bench.until_reading(1);
+    let together = bench.ask(1..9).await;
     bench.change(|seen| seen.is_held = false);
-    assert_eq!(all(told).await, [Ok(NEITHER); 64]);
-    assert_eq!(bench.together(), [1; 64]);
-    bench.change(|seen| seen.takes = Duration::ZERO);
-    for _ in 0..8 {
-        bench.until_at_rest().await;
-        bench.change(|seen| seen.is_held = true);
-        let first = bench.ask(0..1).await;
-        bench.until_reading(1);
-        let others = bench.ask(1..33).await;
-        bench.change(|seen| seen.is_held = false);
-        all(first).await;
-        all(others).await;
+    all(first).await;
+    bench.until_reading(1);
+    let behind = bench.ask(20..30).await;
+    // As long as the reader gets on, by the clock, nobody reads alone.
+    tokio::time::sleep(4 * LATE).await;
+    assert_eq!(bench.together(), [1, 8]);
+    bench.store.clock.advance(LONG);
+    for (n, told) in (1..9).zip(together) {
+        let expected = match n {
+            5 => continue,
+            3 => Ok(BOTH),
+            _ => Ok(NEITHER),
+        };
+        assert_eq!(all(vec![told]).await, [expected], "{n}");
     }
-    let last = bench.together().last().copied();
-    assert_eq!(last, Some(TOGETHER_MAX), "once it is fast again");
+    assert_eq!(all(behind).await, [Ok(NEITHER); 10]);
+    let late = bench.ask(30..40).await;
+    assert_eq!(all(late).await, [Ok(NEITHER); 10]);
+    let itself = bench.ask(5..6).await;
+    bench.change(|seen| seen.hangs = None);
+    assert_eq!(all(itself).await, [Ok(NEITHER)]);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_read_by_so_many_at_most() {
+    let bench = Bench::new();
+    bench.change(|seen| seen.is_held = true);
+    let told = bench.ask(0..250).await;
+    let more = bench.ask(0..250).await;
+    bench.until_reading(1);
+    bench.store.clock.advance(LONG);
+    let most = ALONE_MAX + 1;
+    bench.until(|seen| seen.reading == most).await;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(bench.store.seen.lock().unwrap().reading, most);
+    }
+    bench.change(|seen| seen.is_held = false);
+    assert_eq!(all(told).await, [Ok(NEITHER); 250]);
+    assert_eq!(all(more).await, [Ok(NEITHER); 250]);
 }
 
 #[tokio::test]
@@ -257,37 +284,44 @@ async fn more_than_may_wait_are_refused_at_once() {
     bench.change(|seen| seen.is_held = true);
     let mut told = bench.ask(0..1).await;
     bench.until_reading(1);
-    // Those that wait, and what all readers hold.
-    let most = QUESTIONS_MAX + READERS_MAX * TOGETHER_MAX;
-    told.extend(bench.ask((0..=most).map(|n| (n % 250) as u8)).await);
-    let refused = told.iter().filter(|told| told.is_finished()).count();
+    let many = |count: usize| (0..count).map(|n| (n % 250) as u8);
+    let gone = bench.ask(many(QUESTIONS_MAX)).await;
+    for gone in &gone {
+        gone.abort();
+    }
+    told.extend(bench.ask(many(QUESTIONS_MAX)).await);
     assert!(
-        (1..=READERS_MAX * TOGETHER_MAX + 1).contains(&refused),
-        "{refused}"
+        !told.iter().any(JoinHandle::is_finished),
+        "who is gone does not count"
     );
+    let refused = bench.ask(0..1).await;
+    assert_eq!(all(refused).await, [Err(StoreError::Full)]);
     bench.change(|seen| seen.is_held = false);
-    let answers = all(told).await;
-    let full = answers
-        .iter()
-        .filter(|answer| **answer == Err(StoreError::Full));
-    assert_eq!(full.count(), refused);
+    assert!(all(told).await.iter().all(|answer| *answer == Ok(NEITHER)));
+    assert!(
+        bench
+            .together()
+            .iter()
+            .all(|together| *together <= TOGETHER_MAX)
+    );
 }
 
 // === impl Watched ===
 
 impl Watched {
-    /// As long as it is held and takes.
+    /// As long as it is held.
     fn reads(&self, events: &[(ShelfId, Keys)]) {
+        let is_of = |which: Option<Keys>| events.iter().any(|(_, keys)| Some(*keys) == which);
         let mut seen = self.seen.lock().unwrap();
         seen.together.push_back(events.len());
         seen.reading += 1;
         self.changed.notify_all();
-        let mut seen = self.changed.wait_while(seen, |seen| seen.is_held).unwrap();
+        let is_held = |seen: &mut Seen| seen.is_held || is_of(seen.hangs);
+        let mut seen = self.changed.wait_while(seen, is_held).unwrap();
         seen.reading -= 1;
-        self.clock.advance(seen.takes);
         let breaks = seen.breaks;
         drop(seen);
-        assert!(!events.iter().any(|(_, keys)| Some(*keys) == breaks));
+        assert!(!is_of(breaks));
     }
 }
 
