@@ -3,14 +3,15 @@
 //! # Why
 //! Where the file is in memory an answer takes some ten microseconds, and to hand one question to another thread and
 //! back takes more. So one reader takes up what is asked meanwhile, and tells all of it together. Where it does not get
-//! on, because the disk is slow, hangs over a page, or breaks a read, nobody waits behind another's question: each is then
-//! read by a thread of its own.
+//! on, because the disk is slow or hangs over a page, or where redb panics over one, nobody waits behind another's
+//! question: each is then read by a thread of its own.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::keepers::store::{Found, ShelfId, Store, StoreError};
@@ -29,6 +30,8 @@ pub(super) struct Reads {
 #[derive(Default)]
 struct Asked {
     questions: VecDeque<Question>,
+    /// When those whose asker is gone were last swept out.
+    swept: Option<Duration>,
     /// There is a reader, and since that running time it has been coming, or at what it reads.
     reader_since: Option<Duration>,
 }
@@ -45,8 +48,10 @@ struct Reader(Option<Arc<Reads>>);
 
 /// Questions that the reader takes up together at most.
 pub(super) const TOGETHER_MAX: usize = 32;
-/// Who has waited for so long looks whether the reader gets on; one that is at the same for so long does not.
+/// An asker looks after so long whether the reader gets on: whether what it is at was taken up less than that ago.
 pub(super) const LATE: Duration = Duration::from_millis(10);
+/// Who has waited for so long waits for the reader no more, even where it gets on.
+pub(super) const TOO_LATE: Duration = Duration::from_millis(50);
 /// So many are read by themselves at one time; others wait for the reader, or for a place.
 pub(super) const ALONE_MAX: usize = 256;
 /// So many questions wait for the reader; beyond it they are refused.
@@ -64,18 +69,19 @@ impl Reads {
         })
     }
 
-    /// The exact answer about an event, however long it takes. Dropped before it is being read, it is not read any more.
+    /// The exact answer about an event, however long it takes. Dropped before it was taken up, it is not read any more.
     ///
     /// # Errors
     /// As the store says; `Full` where too many ask already, `Unavailable` where the read breaks.
     pub(super) async fn look_up(self: &Arc<Self>, shelf: ShelfId, keys: Keys) -> Answer {
-        let mut told = self.ask((shelf, keys))?;
+        let asked_at = self.clock.elapsed();
+        let mut told = self.ask((shelf, keys), asked_at)?;
         loop {
             match timeout(LATE, &mut told).await {
                 Ok(Ok(answer)) => return answer,
                 // The reader broke, over this question or another.
                 Ok(Err(_)) => return self.read_alone(shelf, keys).await,
-                Err(_) if self.gets_on() => {}
+                Err(_) if self.gets_on(asked_at) => {}
                 Err(_) => break,
             }
         }
@@ -90,12 +96,13 @@ impl Reads {
     fn ask(
         self: &Arc<Self>,
         event: (ShelfId, Keys),
+        now: Duration,
     ) -> Result<oneshot::Receiver<Answer>, StoreError> {
         let (tell, told) = oneshot::channel();
         let reader = {
             let mut asked = self.asked();
             if asked.questions.len() >= QUESTIONS_MAX {
-                asked.questions.retain(Question::is_open);
+                asked.sweep(now);
             }
             if asked.questions.len() >= QUESTIONS_MAX {
                 return Err(StoreError::Full);
@@ -103,7 +110,7 @@ impl Reads {
             asked.questions.push_back(Question { event, tell });
             let is_missing = asked.reader_since.is_none();
             is_missing.then(|| {
-                asked.reader_since = Some(self.clock.elapsed());
+                asked.reader_since = Some(now);
                 Reader(Some(Arc::clone(self)))
             })
         };
@@ -113,21 +120,33 @@ impl Reads {
         Ok(told)
     }
 
-    /// Whether there is a reader who is not at the same thing for long.
-    fn gets_on(&self) -> bool {
+    /// Whether the reader may be waited for on, by somebody who asked at that running time.
+    fn gets_on(&self, asked_at: Duration) -> bool {
         let since = self.asked().reader_since;
-        since.is_some_and(|since| self.clock.elapsed().saturating_sub(since) < LATE)
+        let now = self.clock.elapsed();
+        let is_at_it = since.is_some_and(|since| now.saturating_sub(since) < LATE);
+        is_at_it && now.saturating_sub(asked_at) < TOO_LATE
     }
 
+    /// The answer of a thread of its own, which does not begin any more once this is dropped.
     async fn read_alone(&self, shelf: ShelfId, keys: Keys) -> Answer {
         let place = Arc::clone(&self.alone).acquire_owned().await;
         let (store, now) = (Arc::clone(&self.store), self.clock.now());
-        let reading = tokio::task::spawn_blocking(move || {
+        let mut reading = JoinSet::new();
+        reading.spawn_blocking(move || {
             // Kept for as long as it reads, whether anybody waits for it or not.
             let _place = place;
             store.look_up(shelf, &keys, now)
         });
-        reading.await.unwrap_or(Err(StoreError::Unavailable))
+        let read = reading.join_next().await;
+        read.and_then(Result::ok)
+            .unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    /// As if the reader had taken up just now what it is at.
+    #[cfg(test)]
+    pub(super) fn take_up_now(&self) {
+        self.asked().reader_since = Some(self.clock.elapsed());
     }
 
     /// No change of it can be cut short by a panic, so a poisoned lock is taken all the same.
@@ -151,6 +170,19 @@ impl Reads {
     }
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// Forgets whose asker is gone. All are looked at, so not as often as somebody asks.
+    fn sweep(&mut self, now: Duration) {
+        let is_due = |swept: Duration| now.saturating_sub(swept) >= LATE;
+        if self.swept.is_none_or(is_due) {
+            self.questions.retain(Question::is_open);
+            self.swept = Some(now);
+        }
+    }
+}
+
 // === impl Question ===
 
 impl Question {
@@ -164,10 +196,14 @@ impl Question {
 
 impl Reader {
     fn run(mut self) {
+        let mut taken = 0;
         while let Some(reads) = &self.0 {
-            // On a single core those who ask go on meanwhile, and ask more.
-            std::thread::yield_now();
+            if taken < TOGETHER_MAX {
+                // On a single core those who ask go on meanwhile, and ask more.
+                std::thread::yield_now();
+            }
             let questions = reads.take_up();
+            taken = questions.len();
             if questions.is_empty() {
                 // From here on another one may be there.
                 self.0 = None;
@@ -183,7 +219,7 @@ impl Reader {
     }
 }
 
-/// It broke, or was never run.
+/// It broke, or was never run. Those whose questions it held are told so by that; the others see that there is no reader.
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(reads) = &self.0 {

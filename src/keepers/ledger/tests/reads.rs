@@ -218,6 +218,24 @@ async fn who_waits_behind_a_read_that_hangs_is_answered_without_it() {
 }
 
 #[tokio::test]
+async fn who_waits_for_too_long_is_read_alone_even_where_the_reader_gets_on() {
+    let bench = Bench::new();
+    bench.change(|seen| seen.hangs = Some(plain(0)));
+    let first = bench.ask(0..1).await;
+    bench.until_reading(1);
+    let waiting = bench.ask(1..3).await;
+    bench.store.clock.advance(LONG);
+    // The reader takes up what it hangs over as of now.
+    bench.reads.take_up_now();
+    assert_eq!(all(waiting).await, [Ok(NEITHER); 2]);
+    bench.until_reading(2);
+    // And so is the one that hangs, in vain.
+    assert_eq!(bench.together(), [1; 4]);
+    bench.change(|seen| seen.hangs = None);
+    all(first).await;
+}
+
+#[tokio::test]
 async fn a_disk_that_hangs_is_read_by_so_many_at_most() {
     let bench = Bench::new();
     bench.change(|seen| seen.is_held = true);
