@@ -168,6 +168,15 @@ def cpu_secs(servers):
     return ticks / TICKS
 
 
+def wait_until_idle(server, secs=120):
+    """A start goes on in the background, where filters of what is remembered are read anew, and so does what a load left to do."""
+    def idle():
+        before = cpu_secs([server])
+        time.sleep(0.5)
+        return cpu_secs([server]) - before < 0.03
+    wait(idle, secs, "idle")
+
+
 def memory_mib(servers, field="VmHWM"):
     """VmHWM: the most that was resident; VmRSS: what is now."""
     kib = 0
@@ -296,13 +305,18 @@ class App(Server):
         return last[0]
 
 
-def load(command, port, folder, size=600, path=PATH, background=False, **words):
-    """Runs the generator: what it saw. In the background: a process whose output `saw` reads."""
+def events(folder, size=600):
+    """Events of a run of its own, as words for the generator."""
     run = os.urandom(8).hex()
     file = f"{folder}/body-{run}"
     with open(file, "wb") as f:
         f.write(body(size, run))
-    given = dict(words, to=f"127.0.0.1:{port}", path=path, secret=SECRET, run=run, body=file)
+    return {"run": run, "body": file}
+
+
+def load(command, port, folder, size=600, path=PATH, background=False, of=None, **words):
+    """Runs the generator: what it saw. In the background: a process whose output `saw` reads. `of`: events of an earlier run."""
+    given = dict(words, to=f"127.0.0.1:{port}", path=path, secret=SECRET, **(of or events(folder, size)))
     process = subprocess.Popen([LOAD, command, *(f"{k}={v}" for k, v in given.items())], stdout=subprocess.PIPE, text=True,
                                preexec_fn=lambda: (os.sched_setaffinity(0, {LOAD_CORE}), libc.prctl(1, signal.SIGKILL)))
     return process if background else saw(process, words.get("secs", 5) + 60)
