@@ -63,11 +63,7 @@ impl Vault {
         events: &[(ShelfId, Keys)],
         searches: &[Option<Search>],
     ) -> Result<Option<Vec<Result<Found, StoreError>>>, redb::Error> {
-        let must_read = searches.iter().flatten().any(Search::must_read);
-        let chunks = match must_read {
-            true => Some(open()?),
-            false => None,
-        };
+        let chunks = open()?;
         // A run is on disk before it is listed, and removed from it only after it left the list: if the list is still the
         // same, every run on it is in what was just opened.
         {
@@ -82,8 +78,8 @@ impl Vault {
         }
         let found = |search: &Option<Search>| match search {
             Some(search) => Ok(Ok(Found {
-                content: self.holds(chunks.as_ref(), &search.content)?,
-                id: self.holds(chunks.as_ref(), &search.id)?,
+                content: self.holds(&chunks, &search.content)?,
+                id: self.holds(&chunks, &search.id)?,
             })),
             None => Ok(Err(StoreError::Unavailable)),
         };
@@ -91,11 +87,11 @@ impl Vault {
         Ok(Some(found?))
     }
 
-    fn holds(&self, chunks: Option<&Chunks>, place: &Place) -> Result<bool, redb::Error> {
-        let (key, runs, expiry, chunks) = match (place, chunks) {
-            (Place::Known, _) => return Ok(true),
-            (Place::Runs(key, runs, expiry), Some(chunks)) => (key, runs, expiry, chunks),
-            (Place::Nowhere | Place::Runs(..), _) => return Ok(false),
+    fn holds(&self, chunks: &Chunks, place: &Place) -> Result<bool, redb::Error> {
+        let (key, runs, expiry) = match place {
+            Place::Known => return Ok(true),
+            Place::Nowhere => return Ok(false),
+            Place::Runs(key, runs, expiry) => (key, runs, expiry),
         };
         for run in runs {
             let (secs, damaged) = chunks.find(run.id, key, run.chunk_of(key))?;
@@ -107,13 +103,6 @@ impl Vault {
             }
         }
         Ok(false)
-    }
-}
-
-impl Search {
-    fn must_read(&self) -> bool {
-        let are_runs = |place: &Place| matches!(place, Place::Runs(..));
-        are_runs(&self.content) || are_runs(&self.id)
     }
 }
 
