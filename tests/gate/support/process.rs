@@ -81,6 +81,17 @@ impl Process {
         }
     }
 
+    /// From its next start on, it sends to `target` at its app; gives that back.
+    pub fn aim_at(&self, target: &str) -> String {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let is_upstream = |line: &&str| line.starts_with("upstream = ");
+        let upstream = text.lines().find(is_upstream).unwrap();
+        let app = upstream.split('/').nth(2).unwrap();
+        let aimed = format!("upstream = \"http://{app}{target}\"");
+        std::fs::write(&self.config, text.replace(upstream, &aimed)).unwrap();
+        target.to_owned()
+    }
+
     /// A file beside its configuration.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
