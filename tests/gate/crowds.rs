@@ -1,8 +1,9 @@
 //! More connections than there are places: the silent ones leave, and true senders come in.
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,15 +25,16 @@ async fn closed(socket: &mut TcpStream) {
     assert!(matches!(read.await.expect("an end"), Ok(0) | Err(_)));
 }
 
-async fn silent(gate: &Gate, count: usize, says: &[u8]) -> Vec<TcpStream> {
-    let mut sockets = Vec::new();
-    for _ in 0..count {
-        let mut socket = TcpStream::connect(gate.address).await.unwrap();
+/// So many at once: on a thread that is also the gateway's, it gets no turn before the last one is there.
+fn silent(gate: &Gate, count: usize, says: &[u8]) -> Vec<TcpStream> {
+    let come = || {
+        let mut socket = std::net::TcpStream::connect(gate.address).unwrap();
         // One that had to leave already takes nothing more.
-        let _ = socket.write_all(says).await;
-        sockets.push(socket);
-    }
-    sockets
+        let _ = socket.write_all(says);
+        socket.set_nonblocking(true).unwrap();
+        TcpStream::from_std(socket).unwrap()
+    };
+    std::iter::repeat_with(come).take(count).collect()
 }
 
 const CONNECTIONS: &str = "passgate_connections";
@@ -49,7 +51,7 @@ async fn silent_connections_of_the_senders_own_address_keep_it_not_out() {
         .await;
     let mut kept = Session::to(gate.address).await;
     assert_eq!(kept.ask(&event(0)).await.status, 200);
-    let mut sockets = silent(&gate, 100, b"POST /webh").await;
+    let mut sockets = silent(&gate, 100, b"POST /webh");
     gate.reached(DISMISSED, 92.0).await;
     // One that brought an event stays, though it is the oldest, and takes no place from the others.
     assert_eq!(kept.ask(&event(1)).await.status, 200);
@@ -211,7 +213,7 @@ async fn half_open_handshakes_from_everywhere_keep_no_sender_out() {
     let mut kept = Hello::to("gate").open(gate.address).await;
     assert_eq!(kept.ask(&event(0)).await.status, 200);
     for round in 0..10 {
-        let sockets = silent(&gate, 100, &[22, 3, 1, 2, 0, 1, 0, 1]).await;
+        let sockets = silent(&gate, 100, &[22, 3, 1, 2, 0, 1, 0, 1]);
         let mut connection = Hello::to("gate").open(gate.address).await;
         let n = 2 * round + 1;
         assert_eq!(connection.ask(&event(n)).await.status, 200);

@@ -13,10 +13,14 @@
 //! even from his own address.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::doors::server::seat::{Asking, Seat, Standing};
@@ -45,8 +49,13 @@ pub struct Places {
 pub struct Place {
     places: Arc<Places>,
     seat: Arc<Seat>,
+    /// Its turn among those of its client that wait, until it has come.
+    turn: Mutex<Option<Turn>>,
     _permit: OwnedSemaphorePermit,
 }
+
+/// Somebody's turn to have a place of its client's, in the order in which they came.
+struct Turn(Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>);
 
 #[derive(Default)]
 struct Taken {
@@ -112,13 +121,11 @@ impl Places {
         permit: OwnedSemaphorePermit,
     ) -> Option<Arc<Place>> {
         let mut taken = self.taken();
-        let mut held = None;
-        let mut standing = Standing::Silent;
+        let (mut held, mut turn) = (None, None);
         if let Some(client) = client {
             let (free, here) = taken.of(client, self.client_max);
-            held = free.try_acquire_owned().ok();
+            held = Arc::clone(&free).try_acquire_owned().ok();
             if held.is_none() {
-                standing = Standing::Waiting;
                 let crowd_max = self.client_max.saturating_mul(1 + WAITING_PER_PLACE);
                 let is_crowd = here >= crowd_max;
                 // In a crowd no silent one is spared for being young.
@@ -129,11 +136,19 @@ impl Places {
                 if !taken.dismiss(Some(client), spared, self.silent_time) && is_crowd {
                     return None;
                 }
+                // Whoever comes next must not have the place of the one that left for this one.
+                let mut queued = Turn::behind(free);
+                held = queued.has_come();
+                turn = held.is_none().then_some(queued);
             }
             if let Some(client) = taken.clients.get_mut(&client) {
                 client.here += 1;
             }
         }
+        let standing = match turn {
+            Some(_) => Standing::Waiting,
+            None => Standing::Silent,
+        };
         let number = taken.next;
         taken.next += 1;
         let seat = Arc::new(Seat::new(number, client, standing, held));
@@ -141,6 +156,7 @@ impl Places {
         Some(Arc::new(Place {
             places: Arc::clone(self),
             seat,
+            turn: Mutex::new(turn),
             _permit: permit,
         }))
     }
@@ -155,31 +171,36 @@ impl Places {
 impl Place {
     /// Waits for a place among its client's, for as long as a handshake may take; false where none came.
     pub async fn settled(&self) -> bool {
-        let Some(client) = self.seat.client else {
-            return true;
-        };
         if self.seat.standing() != Standing::Waiting {
             return true;
         }
-        let (free, _) = self.places.taken().of(client, self.places.client_max);
-        // A place that comes free goes to the one who has waited longest.
-        let acquired = free.acquire_owned();
-        tokio::pin!(acquired);
         let until = Instant::now() + self.places.wait_max;
         let spared = self.places.silent_time;
         while Instant::now() < until {
             let look = until.min(Instant::now() + spared);
-            match timeout_at(look, &mut acquired).await {
-                Ok(Ok(held)) => return self.seat.settle(held),
-                Ok(Err(_)) => return false,
+            match timeout_at(look, poll_fn(|context| self.poll_turn(context))).await {
+                Ok(Some(held)) => return self.seat.settle(held),
+                Ok(None) => return false,
                 // Who was too young when it came is of age now.
                 Err(_) if look < until => {
-                    self.places.taken().dismiss(Some(client), spared, spared);
+                    let client = self.seat.client;
+                    self.places.taken().dismiss(client, spared, spared);
                 }
                 Err(_) => {}
             }
         }
         false
+    }
+
+    /// Its place, once its turn has come; `None` where it has come before.
+    fn poll_turn(&self, context: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = match turn.as_mut() {
+            Some(Turn(acquired)) => ready!(acquired.as_mut().poll(context)).ok(),
+            None => None,
+        };
+        *turn = None;
+        Poll::Ready(held)
     }
 
     /// A request's head has come.
@@ -214,6 +235,25 @@ impl Drop for Place {
             if client.here == 0 {
                 taken.clients.remove(&key);
             }
+        }
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Behind all who wait for one of `free` already.
+    fn behind(free: Arc<Semaphore>) -> Self {
+        Self(Box::pin(free.acquire_owned()))
+    }
+
+    /// Its place, if it is its turn already; otherwise it is in the queue from now on.
+    fn has_come(&mut self) -> Option<OwnedSemaphorePermit> {
+        // However much the task of the accept loop has done in this turn of its own.
+        let acquired = pin!(unconstrained(&mut self.0));
+        match acquired.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(held) => held.ok(),
+            Poll::Pending => None,
         }
     }
 }

@@ -98,6 +98,34 @@ async fn a_place_that_comes_free_goes_to_who_has_waited_longest() {
     assert!(at_once(three.settled()).await.is_none());
 }
 
+/// Regression: until whoever waits was run for the first time, others of its client came before it.
+#[tokio::test(start_paused = true)]
+async fn nobody_overtakes_one_that_came_before() {
+    let places = places(100, 2);
+    let one = come(&places, 1).await.unwrap();
+    let two = come(&places, 1).await.unwrap();
+    let three = come(&places, 1).await.unwrap();
+    let four = come(&places, 1).await.unwrap();
+    drop(one);
+    assert!(at_once(four.settled()).await.is_none());
+    assert!(at_once(three.settled()).await.is_some());
+    advance(AGE).await;
+    let five = come(&places, 1).await.unwrap();
+    assert!(leaves(&two).await && at_once(five.settled()).await.is_none());
+    assert!(at_once(four.settled()).await.is_some());
+    // The place that is given up for one is not the next one's.
+    let six = come(&places, 1).await.unwrap();
+    assert!(leaves(&three).await && at_once(six.settled()).await.is_none());
+    assert!(at_once(five.settled()).await.is_some());
+    drop((four, five));
+    let (seven, eight) = (
+        come(&places, 1).await.unwrap(),
+        come(&places, 1).await.unwrap(),
+    );
+    assert!(at_once(six.settled()).await.is_some() && at_once(seven.settled()).await.is_some());
+    assert!(at_once(eight.settled()).await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_at_work_takes_no_place_from_its_client() {
     let places = places(100, 1);
