@@ -293,10 +293,7 @@ async fn without_its_store_the_ledger_is_unavailable_and_holds_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_hangs_ends_as_unavailable_and_holds_nothing() {
     let held = Arc::new(Mutex::new(()));
-    let store = Hanging {
-        memory: Memory::new(),
-        held: Arc::clone(&held),
-    };
+    let store = Hooked::new(Hanging(Arc::clone(&held)));
     let bench = Bench::over("hanging", Arc::new(store), Arc::default());
     let disk = held.lock().unwrap();
     let claimant = tokio::spawn(bench.claimant(plain(1), patient()));

@@ -16,14 +16,15 @@ use super::{Claim, Claimed, Duplicate, Ledger, Look, NotOurs, Patience, READ_TIM
 use crate::keepers::store::embedded::Embedded;
 use crate::keepers::store::memory::Memory;
 use crate::keepers::store::tuning::{Options, Tuning};
-use crate::keepers::store::{
-    Done, Found, Health, Keep, Probe, ShelfId, Statistics, Store, StoreError,
-};
+use crate::keepers::store::{Keep, Probe, ShelfId, Store};
 use crate::words::identity::{Identity, Keys, PartsHasher};
 use crate::words::time::{Clock, Timestamp};
 
+use hooked::{Hooked, Hooks};
+
 /// What a claimant is told, and what becomes of claims and of those who wait.
 mod claims;
+mod hooked;
 /// Many at once, and any history held against the plainest ledger.
 mod model;
 /// Who reads what is asked, how much at one time, and what a panic or a slow disk does to it.
@@ -44,13 +45,10 @@ struct Bench {
 struct HandClock(AtomicU64);
 
 /// A store whose memory never knows for certain, so that every claim has to read.
-struct Doubtful(Memory);
+struct Doubtful;
 
-/// A store whose disk hangs on reading for as long as `held` is locked.
-struct Hanging {
-    memory: Memory,
-    held: Arc<Mutex<()>>,
-}
+/// A store whose disk hangs on reading for as long as this is locked.
+struct Hanging(Arc<Mutex<()>>);
 
 const REMEMBER: Duration = Duration::from_secs(7 * 24 * 3600);
 const KEEP: Keep = Keep {
@@ -79,11 +77,7 @@ impl Bench {
     }
 
     fn doubtful() -> Self {
-        Self::over(
-            "doubtful",
-            Arc::new(Doubtful(Memory::new())),
-            Arc::default(),
-        )
+        Self::over("doubtful", Arc::new(Hooked::new(Doubtful)), Arc::default())
     }
 
     /// Small enough that keys leave the journal, so that claims meet filters and reads.
@@ -229,82 +223,21 @@ impl Clock for HandClock {
     }
 }
 
-impl Store for Doubtful {
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
-        self.0.shelf(route, keep)
-    }
-
-    fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
-        match self.0.probe(shelf, keys, now) {
+impl Hooks for Doubtful {
+    fn probe(&self, memory: &Memory, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
+        match memory.probe(shelf, keys, now) {
             Probe::Known(_) | Probe::Absent | Probe::MustRead => Probe::MustRead,
             Probe::Unavailable => Probe::Unavailable,
         }
     }
-
-    fn look_up_all(
-        &self,
-        events: &[(ShelfId, Keys)],
-        now: Timestamp,
-    ) -> Vec<Result<Found, StoreError>> {
-        self.0.look_up_all(events, now)
-    }
-
-    fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {
-        self.0.settle(shelf, keys, at, done);
-    }
-
-    fn trusts(&self, _: Timestamp) -> bool {
-        true
-    }
-
-    fn health(&self) -> Health {
-        self.0.health()
-    }
-
-    fn statistics(&self) -> Statistics {
-        self.0.statistics()
-    }
-
-    fn close(&self) {
-        self.0.close();
-    }
 }
 
-impl Store for Hanging {
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
-        self.memory.shelf(route, keep)
-    }
-
-    fn probe(&self, _: ShelfId, _: &Keys, _: Timestamp) -> Probe {
+impl Hooks for Hanging {
+    fn probe(&self, _: &Memory, _: ShelfId, _: &Keys, _: Timestamp) -> Probe {
         Probe::MustRead
     }
 
-    fn look_up_all(
-        &self,
-        events: &[(ShelfId, Keys)],
-        now: Timestamp,
-    ) -> Vec<Result<Found, StoreError>> {
-        drop(self.held.lock());
-        self.memory.look_up_all(events, now)
-    }
-
-    fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {
-        self.memory.settle(shelf, keys, at, done);
-    }
-
-    fn trusts(&self, _: Timestamp) -> bool {
-        true
-    }
-
-    fn health(&self) -> Health {
-        self.memory.health()
-    }
-
-    fn statistics(&self) -> Statistics {
-        self.memory.statistics()
-    }
-
-    fn close(&self) {
-        self.memory.close();
+    fn reads(&self, _: &[(ShelfId, Keys)]) {
+        drop(self.0.lock());
     }
 }

@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, yield_now};
 
+use super::hooked::{Hooked, Hooks};
 use super::{HandClock, KEEP, plain};
 use crate::keepers::ledger::reads::{ALONE_MAX, LATE, QUESTIONS_MAX, Reads, TOGETHER_MAX};
-use crate::keepers::store::memory::Memory;
-use crate::keepers::store::{
-    Done, Found, Health, Keep, Probe, ShelfId, Statistics, Store, StoreError,
-};
+use crate::keepers::store::{Found, ShelfId, Store, StoreError};
 use crate::words::identity::Keys;
-use crate::words::time::{Clock, Timestamp};
+use crate::words::time::Clock;
 
 /// A store whose reads are seen, and held until they are let go.
 struct Watched {
-    memory: Memory,
     clock: Arc<HandClock>,
     seen: Mutex<Seen>,
     /// Told with every change of it.
@@ -39,7 +36,7 @@ struct Seen {
 }
 
 struct Bench {
-    store: Arc<Watched>,
+    store: Arc<Hooked<Watched>>,
     reads: Arc<Reads>,
     shelf: ShelfId,
 }
@@ -51,12 +48,11 @@ type Told = JoinHandle<Result<Found, StoreError>>;
 impl Bench {
     fn new() -> Self {
         let clock = Arc::<HandClock>::default();
-        let store = Arc::new(Watched {
-            memory: Memory::new(),
+        let store = Arc::new(Hooked::new(Watched {
             clock: Arc::clone(&clock),
             seen: Mutex::default(),
             changed: Condvar::new(),
-        });
+        }));
         let shelf = store.shelf("route", KEEP).unwrap();
         let reads = Reads::new(store.clone(), clock);
         Self {
@@ -84,7 +80,7 @@ impl Bench {
         let (done, told) = tokio::sync::oneshot::channel();
         let done = Box::new(move |result| done.send(result).unwrap());
         self.store
-            .settle(self.shelf, plain(n), self.store.clock.now(), done);
+            .settle(self.shelf, plain(n), self.store.hooks.clock.now(), done);
         told.await.unwrap().unwrap();
     }
 
@@ -92,19 +88,21 @@ impl Bench {
         change(
             &mut self
                 .store
+                .hooks
                 .seen
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
-        self.store.changed.notify_all();
+        self.store.hooks.changed.notify_all();
     }
 
     /// Until so many reads are under way; an error if that takes long.
     fn until_reading(&self, count: usize) {
-        let seen = self.store.seen.lock().unwrap();
+        let seen = self.store.hooks.seen.lock().unwrap();
         let not_yet = |seen: &mut Seen| seen.reading != count;
         let waited = self
             .store
+            .hooks
             .changed
             .wait_timeout_while(seen, PATIENCE, not_yet);
         let (seen, _) = waited.unwrap();
@@ -114,7 +112,7 @@ impl Bench {
     /// Until it is so; an error if that takes long.
     async fn until(&self, is_so: impl Fn(&Seen) -> bool) {
         let wait = async {
-            while !is_so(&self.store.seen.lock().unwrap()) {
+            while !is_so(&self.store.hooks.seen.lock().unwrap()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -124,7 +122,14 @@ impl Bench {
     }
 
     fn together(&self) -> Vec<usize> {
-        self.store.seen.lock().unwrap().together.clone().into()
+        self.store
+            .hooks
+            .seen
+            .lock()
+            .unwrap()
+            .together
+            .clone()
+            .into()
     }
 }
 
@@ -200,7 +205,7 @@ async fn who_waits_behind_a_read_that_hangs_is_answered_without_it() {
     // As long as the reader gets on, by the clock, nobody reads alone.
     tokio::time::sleep(4 * LATE).await;
     assert_eq!(bench.together(), [1, 8]);
-    bench.store.clock.advance(LONG);
+    bench.store.hooks.clock.advance(LONG);
     for (n, told) in (1..9).zip(together) {
         let expected = match n {
             5 => continue,
@@ -224,7 +229,7 @@ async fn who_waits_for_too_long_is_read_alone_even_where_the_reader_gets_on() {
     let first = bench.ask(0..1).await;
     bench.until_reading(1);
     let waiting = bench.ask(1..3).await;
-    bench.store.clock.advance(LONG);
+    bench.store.hooks.clock.advance(LONG);
     // The reader takes up what it hangs over as of now.
     bench.reads.take_up_now();
     assert_eq!(all(waiting).await, [Ok(NEITHER); 2]);
@@ -242,12 +247,12 @@ async fn a_disk_that_hangs_is_read_by_so_many_at_most() {
     let told = bench.ask(0..250).await;
     let more = bench.ask(0..250).await;
     bench.until_reading(1);
-    bench.store.clock.advance(LONG);
+    bench.store.hooks.clock.advance(LONG);
     let most = ALONE_MAX + 1;
     bench.until(|seen| seen.reading == most).await;
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(bench.store.seen.lock().unwrap().reading, most);
+        assert_eq!(bench.store.hooks.seen.lock().unwrap().reading, most);
     }
     bench.change(|seen| seen.is_held = false);
     assert_eq!(all(told).await, [Ok(NEITHER); 250]);
@@ -326,7 +331,7 @@ async fn more_than_may_wait_are_refused_at_once() {
 
 // === impl Watched ===
 
-impl Watched {
+impl Hooks for Watched {
     /// As long as it is held.
     fn reads(&self, events: &[(ShelfId, Keys)]) {
         let is_of = |which: Option<Keys>| events.iter().any(|(_, keys)| Some(*keys) == which);
@@ -340,44 +345,5 @@ impl Watched {
         let breaks = seen.breaks;
         drop(seen);
         assert!(!is_of(breaks));
-    }
-}
-
-impl Store for Watched {
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
-        self.memory.shelf(route, keep)
-    }
-
-    fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
-        self.memory.probe(shelf, keys, now)
-    }
-
-    fn look_up_all(
-        &self,
-        events: &[(ShelfId, Keys)],
-        now: Timestamp,
-    ) -> Vec<Result<Found, StoreError>> {
-        self.reads(events);
-        self.memory.look_up_all(events, now)
-    }
-
-    fn settle(&self, shelf: ShelfId, keys: Keys, at: Timestamp, done: Done) {
-        self.memory.settle(shelf, keys, at, done);
-    }
-
-    fn trusts(&self, _: Timestamp) -> bool {
-        true
-    }
-
-    fn health(&self) -> Health {
-        self.memory.health()
-    }
-
-    fn statistics(&self) -> Statistics {
-        self.memory.statistics()
-    }
-
-    fn close(&self) {
-        self.memory.close();
     }
 }

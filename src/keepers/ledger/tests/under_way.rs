@@ -3,50 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::hooked::{Hooked, Hooks};
 use crate::keepers::ledger::{Ledger, Look};
 use crate::keepers::store::memory::Memory;
-use crate::keepers::store::{Done, Health, Statistics};
-use crate::keepers::store::{Found, Keep, Probe, ShelfId, Store, StoreError};
+use crate::keepers::store::{Done, Keep, ShelfId};
 use crate::words::identity::{Key, Keys};
-use crate::words::time::SystemClock;
-use crate::words::time::Timestamp;
+use crate::words::time::{SystemClock, Timestamp};
 
 /// A store whose settles stay under way until somebody ends them.
 #[derive(Default)]
-struct Slow {
-    memory: Memory,
-    under_way: Arc<Mutex<Vec<Done>>>,
-}
+struct Slow(Arc<Mutex<Vec<Done>>>);
 
-impl Store for Slow {
-    fn shelf(&self, route: &str, keep: Keep) -> Result<ShelfId, StoreError> {
-        self.memory.shelf(route, keep)
-    }
-    fn probe(&self, shelf: ShelfId, keys: &Keys, now: Timestamp) -> Probe {
-        self.memory.probe(shelf, keys, now)
-    }
-    fn look_up_all(
-        &self,
-        events: &[(ShelfId, Keys)],
-        now: Timestamp,
-    ) -> Vec<Result<Found, StoreError>> {
-        self.memory.look_up_all(events, now)
-    }
-    fn settle(&self, _: ShelfId, _: Keys, _: Timestamp, done: Done) {
-        self.under_way.lock().unwrap().push(done);
-    }
-    fn trusts(&self, _: Timestamp) -> bool {
-        true
-    }
-
-    fn health(&self) -> Health {
-        self.memory.health()
-    }
-    fn statistics(&self) -> Statistics {
-        self.memory.statistics()
-    }
-    fn close(&self) {
-        self.memory.close();
+impl Hooks for Slow {
+    fn settle(&self, _: &Memory, _: ShelfId, _: Keys, _: Timestamp, done: Done) {
+        self.0.lock().unwrap().push(done);
     }
 }
 
@@ -54,8 +24,8 @@ impl Store for Slow {
 /// it, and panicked when it was to join itself.
 #[tokio::test]
 async fn a_settle_that_is_under_way_does_not_keep_its_store() {
-    let store = Arc::new(Slow::default());
-    let under_way = Arc::clone(&store.under_way);
+    let store = Arc::new(Hooked::<Slow>::default());
+    let under_way = Arc::clone(&store.hooks.0);
     let left = Arc::downgrade(&store);
     let ledger = Ledger::new(store, Arc::new(SystemClock::new()));
     let keep = Keep {
