@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use redb::Database;
+
 use super::shelf::{Expiry, Run};
 use super::tables::Chunks;
 use super::vault::{Shelves, Vault};
@@ -37,6 +39,16 @@ impl Vault {
         events: &[(ShelfId, Keys)],
         now: Option<Timestamp>,
     ) -> Result<Option<Vec<Result<Found, StoreError>>>, StoreError> {
+        self.read_in(Chunks::open, events, now)
+    }
+
+    /// The same in what `open` gives.
+    fn read_in(
+        &self,
+        open: impl FnOnce(&Database) -> Result<Chunks, redb::Error>,
+        events: &[(ShelfId, Keys)],
+        now: Option<Timestamp>,
+    ) -> Result<Option<Vec<Result<Found, StoreError>>>, StoreError> {
         let (database, epoch, searches) = {
             let shelves = self.shelves();
             let database = shelves.database.clone().ok_or(StoreError::Unavailable)?;
@@ -44,7 +56,7 @@ impl Vault {
             let searches: Vec<_> = events.iter().map(search).collect();
             (database, shelves.epoch, searches)
         };
-        let found = self.find(|| Chunks::open(&database), events, &searches);
+        let found = open(&database).and_then(|chunks| self.find(&chunks, events, &searches));
         // The handle must be gone before the writer opens the file anew.
         drop(database);
         let found = found.map_err(|error| {
@@ -55,15 +67,14 @@ impl Vault {
         Ok(found.filter(|_| self.shelves().epoch == epoch))
     }
 
-    /// What was searched for of `events`, all read in the one transaction that `open` begins; `None` if the runs of a
-    /// shelf changed before.
+    /// What was searched for of `events`, all read in `chunks`, which was opened since; `None` if the runs of a shelf
+    /// changed before.
     fn find(
         &self,
-        open: impl FnOnce() -> Result<Chunks, redb::Error>,
+        chunks: &Chunks,
         events: &[(ShelfId, Keys)],
         searches: &[Option<Search>],
     ) -> Result<Option<Vec<Result<Found, StoreError>>>, redb::Error> {
-        let chunks = open()?;
         // A run is on disk before it is listed, and removed from it only after it left the list: if the list is still the
         // same, every run on it is in what was just opened.
         {
@@ -78,8 +89,8 @@ impl Vault {
         }
         let found = |search: &Option<Search>| match search {
             Some(search) => Ok(Ok(Found {
-                content: self.holds(&chunks, &search.content)?,
-                id: self.holds(&chunks, &search.id)?,
+                content: self.holds(chunks, &search.content)?,
+                id: self.holds(chunks, &search.id)?,
             })),
             None => Ok(Err(StoreError::Unavailable)),
         };
@@ -132,6 +143,8 @@ impl Shelves {
 
 #[cfg(test)]
 mod tests {
+    use redb::Database;
+
     use super::Chunks;
     use crate::keepers::store::Store;
     use crate::keepers::store::embedded::Embedded;
@@ -140,7 +153,7 @@ mod tests {
     use crate::words::time::Clock;
 
     #[test]
-    fn runs_that_left_the_disk_since_they_were_listed_are_no_answer() {
+    fn runs_that_left_the_disk_or_are_another_file_s_since_they_were_listed_are_no_answer() {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
         let store = Embedded::open(Options {
@@ -155,24 +168,25 @@ mod tests {
         settle_all(&store, shelf, 0..50, now);
         store.tidy();
         let vault = &store.vault;
-        let events = [(shelf, keys(7))];
-        let (database, searches) = {
-            let shelves = vault.shelves();
-            let search = shelves.search(shelf, &keys(7), Some(now));
-            (shelves.database.clone().unwrap(), [search])
+        let read = |meanwhile: &dyn Fn()| {
+            let open = |database: &Database| {
+                meanwhile();
+                Chunks::open(database)
+            };
+            vault.read_in(open, &[(shelf, keys(7))], Some(now)).unwrap()
         };
-        let open = || Chunks::open(&database);
-        let found = vault.find(open, &events, &searches);
-        assert_eq!(found.unwrap(), Some(vec![Ok(BOTH)]));
-        let open_late = || {
+        let known = Some(vec![Ok(BOTH)]);
+        assert_eq!(read(&|| ()), known);
+        let many_more = || {
             for n in 1..16 {
                 settle_all(&store, shelf, n * 50..n * 50 + 50, now);
                 store.tidy();
             }
-            open()
         };
-        let found = vault.find(open_late, &events, &searches);
-        assert_eq!(found.unwrap(), None);
+        assert_eq!(read(&many_more), None);
+        assert_eq!(read(&|| ()), known);
+        // The file was closed and opened anew; the shelf's version may be the same.
+        assert_eq!(read(&|| vault.shelves_mut().epoch += 1), None);
         assert_eq!(store.look_up(shelf, &keys(7), now), Ok(BOTH));
     }
 }
