@@ -18,7 +18,7 @@ use super::journal::Row;
 use super::medium::{self, Medium, Opened};
 use super::open_error::OpenError;
 use super::shelf::{Run, Shelf};
-use super::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES, builder, runs_with_chunks};
+use super::tables::{CHUNKS, JOURNAL, META, RUNS, SHELVES, builder, commit, runs_with_chunks};
 use super::wal::{self, Wal};
 
 /// What a file held when it was opened.
@@ -119,8 +119,7 @@ fn make_tables(database: &Database, all: bool) -> Result<(), redb::Error> {
         txn.open_table(CHUNKS)?;
     }
     tables::make(&txn)?;
-    txn.commit()?;
-    Ok(())
+    commit(database, txn)
 }
 
 /// The epoch of the log whose records are in no table yet.

@@ -15,7 +15,7 @@ use super::jobs::fresh::Heirloom;
 use super::jobs::ops::{JobChore, JobOp, Worked, work};
 use super::jobs::tally::Tally;
 use super::loading::{EPOCH, FORMAT, FORMAT_NUMBER};
-use super::tables::{JOURNAL, META, SHELVES};
+use super::tables::{JOURNAL, META, SHELVES, commit};
 use super::tuning::Tuning;
 use super::vault::Vault;
 use super::wal::Turn;
@@ -52,7 +52,7 @@ impl Transaction {
         vault: &Vault,
     ) -> Result<(Turn, Worked), redb::Error> {
         let (txn, worked) = self.fill(rows, batch, vault)?;
-        txn.commit()?;
+        commit(&self.database, txn)?;
         Ok((self.turn, worked))
     }
 

@@ -84,10 +84,15 @@ fn a_store_says_whether_it_was_made_just_now() {
 #[test]
 fn a_file_without_its_end_is_refused() {
     let (place, _) = logged(3);
-    cut(&place, REGION_BYTES + (1 << 19));
-    let refused = place.open().err();
-    assert!(
-        matches!(refused, Some(OpenError::Unusable(_))),
-        "{refused:?}"
-    );
+    let whole = fs::read(&place.path).unwrap();
+    let len = whole.len() as u64;
+    for cut_off in [1, PAGE as u64, (len - REGION_BYTES) / 2] {
+        fs::write(&place.path, &whole).unwrap();
+        cut(&place, len - cut_off);
+        let refused = place.open().err();
+        assert!(
+            matches!(refused, Some(OpenError::Unusable(_))),
+            "{cut_off}: {refused:?}"
+        );
+    }
 }
