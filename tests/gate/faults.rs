@@ -291,7 +291,11 @@ impl SmallDisk {
 
     /// Takes every byte that is left.
     fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        let filler = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.0.join("filler"));
+        let mut file = filler.unwrap();
         while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     }
 
@@ -364,7 +368,7 @@ async fn a_real_disk_that_is_full_is_said_aloud_and_is_over_once_there_is_room()
     drop(gate.retire().await);
 }
 
-/// What the store's file had room for is its own.
+/// What the store's file had room for is its own, also what it had before a stop and gave back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_disk_that_others_filled_events_are_delivered_and_settled_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -373,17 +377,24 @@ async fn on_a_disk_that_others_filled_events_are_delivered_and_settled_all_the_s
         return;
     };
     let clock = Arc::new(HandClock::new());
-    let store = open_store(&folder.path().join("store.redb"), clock.clone());
-    let setup = Setup::walletwerk(App::willing().await, "");
-    let gate = setup.over(store, clock).start().await;
-    disk.fill();
-    let mut sender = Session::to(gate.address).await;
-    for n in 0..500 {
-        assert_eq!(sender.ask(&event(n)).await.outcome(), "forwarded", "{n}");
+    let mut next = 0;
+    for fills_first in [false, true, true] {
+        if fills_first {
+            disk.fill();
+        }
+        let store = open_store(&folder.path().join("store.redb"), clock.clone());
+        let setup = Setup::walletwerk(App::willing().await, "");
+        let gate = setup.over(store, clock.clone()).start().await;
+        disk.fill();
+        let mut sender = Session::to(gate.address).await;
+        for n in next..next + 500 {
+            assert_eq!(sender.ask(&event(n)).await.outcome(), "forwarded", "{n}");
+        }
+        next += 500;
+        assert_eq!(readiness(&gate).await.0, 200);
+        drop(sender);
+        drop(gate.retire().await);
     }
-    assert_eq!(readiness(&gate).await.0, 200);
-    drop(sender);
-    drop(gate.retire().await);
 }
 
 /// A reload whose store fails after so many writes, and what becomes of it without anybody's doing.

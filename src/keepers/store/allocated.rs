@@ -1,13 +1,17 @@
-//! A file whose space is its own: where the disk has room, what the file grows by is allocated at once.
+//! A file whose space is its own: where the disk has room, what the file grows by is allocated at once, and a little
+//! beyond its end besides, which it keeps when it gets shorter.
 //!
 //! # Why
 //! A database grows its file in leaps, and most of a leap is a hole at first. Whoever fills the disk then, be
 //! it a log that nobody rotates, takes the room that the next commit writes into, and even settling and
-//! deleting fail. Once it is allocated it cannot be taken, and a write into it needs no new block.
+//! deleting fail. Once it is allocated it cannot be taken, and a write into it needs no new block. What it has no use for
+//! at the moment it gives back, nearly all of it when it is closed: on a full disk the next start could not commit
+//! anything.
 
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -25,7 +29,7 @@ pub struct AllocatedFile {
 // === impl AllocatedFile ===
 
 impl AllocatedFile {
-    /// Takes a file, and allocates what it has holes for.
+    /// Takes a file, and allocates what it has holes for, and what it may grow by first.
     ///
     /// # Errors
     /// What the system refuses of the handle; that there is no room is no error.
@@ -36,21 +40,30 @@ impl AllocatedFile {
             inner: FileBackend::new(file)?,
             file: second,
         };
-        allocated.allocate(0, length);
+        if !allocated.allocate(0, length + BEYOND_BYTES) {
+            allocated.allocate(0, length);
+        }
         Ok(allocated)
     }
 
     /// Only where as much as that is still free afterwards: on a small disk the file takes what it needs. Where
     /// it cannot be done the file has holes, as it would have without.
-    fn allocate(&self, from: u64, bytes: u64) {
+    fn allocate(&self, from: u64, bytes: u64) -> bool {
         let Ok(room) = fstatvfs(&self.file) else {
-            return;
+            return false;
         };
         let free = room.f_bavail.saturating_mul(room.f_frsize);
-        if bytes > 0 && free / 2 >= bytes {
-            // Never makes the file longer: while this process waits for the lock another may be changing it.
-            let _ = fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, bytes);
-        }
+        free / 2 >= bytes && self.take(from, bytes)
+    }
+
+    /// Never makes the file longer: while this process waits for the lock another may be changing it.
+    fn take(&self, from: u64, bytes: u64) -> bool {
+        bytes > 0 && fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, bytes).is_ok()
+    }
+
+    /// Bytes on the disk, those beyond the file's end among them.
+    fn held(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks().saturating_mul(512))
     }
 }
 
@@ -64,9 +77,13 @@ impl StorageBackend for AllocatedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let before = self.inner.len()?;
+        let (before, held) = (self.inner.len()?, self.held()?);
         self.inner.set_len(len)?;
-        self.allocate(before, len.saturating_sub(before));
+        match len < before {
+            // What it had is its own, however little room there is; only a moment ago nobody else could have it.
+            true => self.take(len, held.saturating_sub(len).min(BEYOND_BYTES)),
+            false => self.allocate(before, len - before),
+        };
         Ok(())
     }
 
@@ -107,10 +124,11 @@ impl StorageBackend for AllocatedFile {
     }
 }
 
+/// What is kept beyond the end: as much as a new database begins with.
+const BEYOND_BYTES: u64 = 1 << 20;
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -120,11 +138,13 @@ mod tests {
         file.set_len(1 << 20).unwrap();
         assert_eq!(held(&file), 0, "a hole");
         let allocated = AllocatedFile::new(file.try_clone().unwrap()).unwrap();
-        assert_eq!(held(&file), 1 << 20);
+        assert_eq!(held(&file), 2 << 20, "and what it may grow by");
         allocated.set_len(3 << 20).unwrap();
         assert_eq!(held(&file), 3 << 20);
         allocated.set_len(1 << 20).unwrap();
-        assert_eq!((held(&file), allocated.len().unwrap()), (1 << 20, 1 << 20));
+        assert_eq!((held(&file), allocated.len().unwrap()), (2 << 20, 1 << 20));
+        allocated.set_len(0).unwrap();
+        assert_eq!((held(&file), allocated.len().unwrap()), (1 << 20, 0));
         // No disk has that much; the file is made all the same, with a hole.
         allocated.set_len(1 << 42).unwrap();
         assert_eq!(held(&file), 1 << 20);
