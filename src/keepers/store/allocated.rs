@@ -1,12 +1,12 @@
 //! A file whose space is its own: where the disk has room, what the file grows by is allocated at once, and a little
-//! beyond its end besides, which it keeps when it gets shorter.
+//! beyond its end besides, which it keeps when it gets shorter, where the file system can.
 //!
 //! # Why
 //! A database grows its file in leaps, and most of a leap is a hole at first. Whoever fills the disk then, be
 //! it a log that nobody rotates, takes the room that the next commit writes into, and even settling and
 //! deleting fail. Once it is allocated it cannot be taken, and a write into it needs no new block. What it has no use for
-//! at the moment it gives back, nearly all of it when it is closed: on a full disk the next start could not commit
-//! anything.
+//! at the moment it gives back, nearly all of it when it is closed: on a full disk the next start of a small store could
+//! not commit anything. A large one grows by more than is kept, and has free pages within mostly.
 
 use std::fs::File;
 use std::io;
@@ -16,6 +16,8 @@ use std::os::unix::fs::MetadataExt;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::io::retry_on_intr;
+use rustix::process::{Resource, getrlimit};
 
 use super::open_error::OpenError;
 
@@ -29,7 +31,7 @@ pub struct AllocatedFile {
 // === impl AllocatedFile ===
 
 impl AllocatedFile {
-    /// Takes a file, and allocates what it has holes for, and what it may grow by first.
+    /// Takes a file, and allocates what it has holes for.
     ///
     /// # Errors
     /// What the system refuses of the handle; that there is no room is no error.
@@ -40,9 +42,7 @@ impl AllocatedFile {
             inner: FileBackend::new(file)?,
             file: second,
         };
-        if !allocated.allocate(0, length + BEYOND_BYTES) {
-            allocated.allocate(0, length);
-        }
+        allocated.allocate(0, length);
         Ok(allocated)
     }
 
@@ -58,7 +58,11 @@ impl AllocatedFile {
 
     /// Never makes the file longer: while this process waits for the lock another may be changing it.
     fn take(&self, from: u64, bytes: u64) -> bool {
-        bytes > 0 && fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, bytes).is_ok()
+        // Beyond that length some file systems send a signal that ends the process, though it gets no longer.
+        let most = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let is_allowed = bytes > 0 && from.saturating_add(bytes) <= most;
+        let take = || fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, bytes);
+        is_allowed && retry_on_intr(take).is_ok()
     }
 
     /// Bytes on the disk, those beyond the file's end among them.
@@ -79,11 +83,14 @@ impl StorageBackend for AllocatedFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let (before, held) = (self.inner.len()?, self.held()?);
         self.inner.set_len(len)?;
-        match len < before {
-            // What it had is its own, however little room there is; only a moment ago nobody else could have it.
-            true => self.take(len, held.saturating_sub(len).min(BEYOND_BYTES)),
-            false => self.allocate(before, len - before),
-        };
+        if len > before {
+            let grown = len - before;
+            let _ = self.allocate(before, grown + BEYOND_BYTES) || self.allocate(before, grown);
+        } else {
+            // What it had is its own, however little room there is; until a moment ago nobody else could have it.
+            let given_back = held.saturating_sub(self.held()?);
+            self.take(len, given_back.min(BEYOND_BYTES));
+        }
         Ok(())
     }
 
@@ -138,15 +145,19 @@ mod tests {
         file.set_len(1 << 20).unwrap();
         assert_eq!(held(&file), 0, "a hole");
         let allocated = AllocatedFile::new(file.try_clone().unwrap()).unwrap();
-        assert_eq!(held(&file), 2 << 20, "and what it may grow by");
+        assert_eq!(held(&file), 1 << 20);
         allocated.set_len(3 << 20).unwrap();
-        assert_eq!(held(&file), 3 << 20);
-        allocated.set_len(1 << 20).unwrap();
-        assert_eq!((held(&file), allocated.len().unwrap()), (2 << 20, 1 << 20));
-        allocated.set_len(0).unwrap();
-        assert_eq!((held(&file), allocated.len().unwrap()), (1 << 20, 0));
+        assert_eq!(held(&file), 4 << 20, "and a MiB beyond");
+        for len in [3 << 20, 1 << 20, 1000, 0, 0] {
+            allocated.set_len(len).unwrap();
+            let (held, whole) = (held(&file), len.next_multiple_of(4096));
+            assert_eq!((held, allocated.len().unwrap()), (whole + (1 << 20), len));
+        }
         // No disk has that much; the file is made all the same, with a hole.
         allocated.set_len(1 << 42).unwrap();
+        assert_eq!(held(&file), 1 << 20);
+        // What was a hole is nothing that could be kept.
+        allocated.set_len(1 << 41).unwrap();
         assert_eq!(held(&file), 1 << 20);
     }
 }
