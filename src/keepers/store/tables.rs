@@ -203,3 +203,64 @@ pub(super) const JOURNAL: TableDefinition<'static, u64, &[u8]> = TableDefinition
 pub(super) const RUNS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("runs");
 /// The sorted records of all runs.
 pub(super) const CHUNKS: TableDefinition<'static, ChunkKey, &[u8]> = TableDefinition::new("chunks");
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// Counts what is written.
+    #[derive(Debug)]
+    struct Counting(InMemoryBackend, Arc<AtomicUsize>);
+
+    impl StorageBackend for Counting {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.write(offset, data)
+        }
+    }
+
+    /// What a hundred commits write that each take the place of the same row.
+    fn written_by(commit: impl Fn(&Database, WriteTransaction)) -> usize {
+        let written = Arc::default();
+        let backend = Counting(InMemoryBackend::new(), Arc::clone(&written));
+        let database = builder(1 << 20).create_with_backend(backend).unwrap();
+        for n in 0..100u8 {
+            let txn = database.begin_write().unwrap();
+            let mut table = txn.open_table(META).unwrap();
+            table.insert("row", [n].as_slice()).unwrap();
+            drop(table);
+            commit(&database, txn);
+        }
+        written.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_commit_has_no_second_one_behind_it_whose_pages_would_be_written_with_the_next() {
+        let alone = written_by(|database, txn| commit(database, txn).unwrap());
+        let followed = written_by(|_, txn| txn.commit().unwrap());
+        assert!(alone + 50 < followed, "{alone} and {followed} writes");
+    }
+}
