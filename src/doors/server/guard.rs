@@ -172,9 +172,15 @@ impl<S> Guard<S> {
     }
 
     /// Passes on what is cleared of `waiting`; `false` if there is nothing.
+    ///
+    /// A body of which a part came with its head stays behind it, for hyper to read it in one piece with the rest.
     fn pass_on(&mut self, into: &mut ReadBuf<'_>) -> bool {
+        let behind_head = self.waiting.len() - self.cleared;
         let of_body = match self.next {
-            Next::Body(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            Next::Body(bytes) => match usize::try_from(bytes).unwrap_or(usize::MAX) {
+                bytes if bytes > behind_head && self.cleared > 0 => 0,
+                bytes => bytes,
+            },
             Next::Chunked => usize::MAX,
             Next::Head | Next::Broken | Next::Nothing => 0,
         };
@@ -205,6 +211,9 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     }
 
     /// Body bytes go straight from the socket to hyper, but no byte of what follows them.
+    ///
+    /// One byte more than the body has is asked for. A socket that gives as much as it was asked for may have more, and
+    /// would be asked once more in vain.
     fn poll_body(
         &mut self,
         context: &mut Context<'_>,
@@ -215,9 +224,12 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             Next::Chunked | Next::Broken | Next::Head | Next::Nothing => u64::MAX,
         };
         let before = into.filled().len();
-        let mut part = (&mut self.socket).take(limit);
+        let mut part = (&mut self.socket).take(limit.saturating_add(1));
         ready!(Pin::new(&mut part).poll_read(context, into))?;
         let (_, read) = into.filled().split_at(before);
+        let of_body = usize::try_from(limit).unwrap_or(usize::MAX).min(read.len());
+        let (read, of_next) = read.split_at(of_body);
+        self.waiting.extend_from_slice(of_next);
         let (came, passed) = (read.len(), self.next.passes(read, &mut self.chunks));
         into.set_filled(before + passed);
         self.is_asked = true;
@@ -284,7 +296,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            let is_body = this.cleared == 0 && matches!(this.next, Next::Body(_));
             if this.pass_on(into) {
+                if is_body && matches!(this.next, Next::Body(1..)) && into.remaining() > 0 {
+                    // The rest of it, as far as it is there. A socket that is at its end says so again.
+                    let _ = this.poll_body(context, into)?;
+                }
                 return Poll::Ready(Ok(()));
             }
             match this.next {

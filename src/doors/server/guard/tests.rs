@@ -160,6 +160,63 @@ proptest! {
     }
 }
 
+/// The pieces in which hyper reads the bodies of these lengths from a sender that writes so many bytes at a time.
+async fn pieces(bodies: &[usize], written: usize) -> Vec<Vec<usize>> {
+    let (sender, socket) = tokio::io::duplex(written);
+    let (mut answers, mut sender) = tokio::io::split(sender);
+    let read = Mutex::new(Vec::new());
+    let service = service_fn(|request: Request<Incoming>| async {
+        assert_eq!(request.method(), "POST");
+        let (mut body, mut pieces) = (request.into_body(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.iter().all(|byte| *byte == b'x'));
+            pieces.push(data.len());
+        }
+        read.lock().unwrap().push(pieces);
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let request = |length: &usize| {
+        let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        head + &"x".repeat(*length)
+    };
+    let sending = async {
+        let requests: String = bodies.iter().map(request).collect();
+        sender.write_all(requests.as_bytes()).await.unwrap();
+        sender.shutdown().await.unwrap();
+    };
+    let serving = http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(Guard::new(socket, Limits::default())), service);
+    let mut answered = Vec::new();
+    let answering = answers.read_to_end(&mut answered);
+    let _ = tokio::join!(serving, sending, answering);
+    read.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn a_body_that_is_there_is_read_in_one_piece_however_much_of_it_came_with_its_head() {
+    for length in [600, 3_000, READ_BYTES - 1, READ_BYTES, 8_000] {
+        // The second one is read where the first one left the buffers.
+        let read = pieces(&[length, length], 1 << 20).await;
+        assert_eq!(read, [[length], [length]]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn bodies_in_a_row_are_told_from_each_other_and_from_their_heads(
+        bodies in proptest::collection::vec(0usize..20_000, 1..5), written in 16usize..30_000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let read = runtime.block_on(pieces(&bodies, written));
+        let lengths: Vec<usize> = read.iter().map(|pieces| pieces.iter().sum()).collect();
+        prop_assert_eq!(lengths, bodies);
+    }
+}
+
 /// What a peer reads of pieces that are written through the guard, however little it takes at a time.
 async fn written(pieces: &[Vec<u8>], taken: usize) -> Vec<u8> {
     let (mut sender, socket) = tokio::io::duplex(taken);
