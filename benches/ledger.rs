@@ -1,8 +1,14 @@
 //! What a settle and a look-up cost, and whether that grows with what is remembered.
 //!
 //! A batch is queued while the commit before it syncs, as under load, so that it shares one commit.
+//!
+//! Beside the look-ups stands what no store can do without that keeps its keys on disk: to read one page, which the
+//! system has in memory, and to search in it. With few keys a store's own cache holds all pages, so this much a look-up
+//! of a known event costs more with many.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -18,6 +24,9 @@ use passgate::words::time::{Clock, SystemClock};
 /// How many keys are remembered while it is measured; LEDGER_HELD=100000,10000000 says otherwise.
 const HELD: [u64; 2] = [10_000, 1_000_000];
 const BATCHES: [u64; 2] = [1, 64];
+/// Bytes of a page, and how many keys the store has in one; it takes 20 bytes for each.
+const PAGE: usize = 4096;
+const KEYS_PER_PAGE: usize = 200;
 const KEEP: Keep = Keep {
     remember: Duration::from_secs(7 * 24 * 3600),
     max_keys: None,
@@ -54,6 +63,41 @@ fn settle(store: &Embedded, shelf: ShelfId, clock: &SystemClock, numbers: std::o
     drop(tell);
     for result in told {
         result.expect("the disk takes it");
+    }
+}
+
+/// A file of so many keys, sorted in each page.
+fn paged(path: &Path, held: u64) -> File {
+    let mut bytes = Vec::new();
+    for from in (0..held).step_by(KEYS_PER_PAGE) {
+        let mut page: Vec<_> = (from..).take(KEYS_PER_PAGE).map(keys).collect();
+        page.sort_unstable_by_key(|keys| keys.content);
+        bytes.extend(page.iter().flat_map(|keys| *keys.content.as_bytes()));
+        bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
+    }
+    std::fs::write(path, bytes).expect("the disk takes it");
+    File::open(path).expect("it was written just now")
+}
+
+fn pages(criterion: &mut Criterion) {
+    for held in held() {
+        let directory = tempfile::tempdir().expect("there is a disk");
+        let file = paged(&directory.path().join("pages"), held);
+        let mut n = 0;
+        criterion.bench_function(
+            &format!("read and search one page with {held} held"),
+            |bencher| {
+                bencher.iter(|| {
+                    n += 1;
+                    let key = keys(n).content;
+                    let mut bytes = [0; PAGE];
+                    let at = key.leading() % held.div_ceil(KEYS_PER_PAGE as u64) * PAGE as u64;
+                    file.read_exact_at(&mut bytes, at).expect("it is there");
+                    let (keys, _) = bytes.as_chunks::<{ Key::LEN }>();
+                    keys[..KEYS_PER_PAGE].partition_point(|other| other <= key.as_bytes())
+                });
+            },
+        );
     }
 }
 
@@ -115,5 +159,5 @@ fn ledger(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ledger);
+criterion_group!(benches, ledger, pages);
 criterion_main!(benches);
