@@ -2,9 +2,9 @@
 //!
 //! A batch is queued while the commit before it syncs, as under load, so that it shares one commit.
 //!
-//! Beside the look-ups stands what no store can do without that keeps its keys on disk: to read one page, which the
-//! system has in memory, and to search in it. With few keys a store's own cache holds all pages, so this much a look-up
-//! of a known event costs more with many.
+//! Beside the look-ups stands what a store that reads its file by pages cannot do without: to read one page, which the
+//! system has in memory, and to search in it. With few keys the store's own cache holds all pages and only the search is
+//! left; with many a look-up of a known event has all of it.
 
 use std::fs::File;
 use std::hint::black_box;
