@@ -39,7 +39,7 @@ pub struct Guard<S> {
     socket: S,
     limits: Limits,
     notes: Notes,
-    /// Bytes of heads that were read and not yet passed on.
+    /// What was read and not yet passed on: of heads, and of bodies what came with their heads.
     waiting: Vec<u8>,
     /// How many of `waiting` may be passed on.
     cleared: usize,
@@ -173,7 +173,8 @@ impl<S> Guard<S> {
 
     /// Passes on what is cleared of `waiting`; `false` if there is nothing.
     ///
-    /// A body of which a part came with its head stays behind it, for hyper to read it in one piece with the rest.
+    /// A body of which a part came with its head stays behind it, for hyper to read it in one piece with the rest, as
+    /// far as its buffer has room.
     fn pass_on(&mut self, into: &mut ReadBuf<'_>) -> bool {
         let behind_head = self.waiting.len() - self.cleared;
         let of_body = match self.next {
@@ -205,15 +206,16 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> Guard<S> {
     /// Reads more of a head into `waiting`, mostly in vain; the number of bytes, 0 at the end of the stream.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.waiting.reserve(READ_BYTES);
+        // Few bytes that are there already shall not double it.
+        self.waiting.reserve_exact(READ_BYTES);
         let mut into = (&mut self.waiting).limit(READ_BYTES);
         pin!(self.socket.read_buf(&mut into)).poll(context)
     }
 
-    /// Body bytes go straight from the socket to hyper, but no byte of what follows them.
+    /// Body bytes go straight from the socket to hyper, but no byte of what follows them. Nothing is `waiting` before them.
     ///
-    /// One byte more than the body has is asked for. A socket that gives as much as it was asked for may have more, and
-    /// would be asked once more in vain.
+    /// Where there is room, one byte more than the body has is asked for. A socket that gives as much as it was asked for
+    /// may have more, and would be asked once more in vain.
     fn poll_body(
         &mut self,
         context: &mut Context<'_>,
@@ -299,7 +301,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             let is_body = this.cleared == 0 && matches!(this.next, Next::Body(_));
             if this.pass_on(into) {
                 if is_body && matches!(this.next, Next::Body(1..)) && into.remaining() > 0 {
-                    // The rest of it, as far as it is there. A socket that is at its end says so again.
+                    // The rest of it, as far as it is there. A socket at its end says so again; a broken one ends the body.
                     let _ = this.poll_body(context, into)?;
                 }
                 return Poll::Ready(Ok(()));

@@ -92,37 +92,43 @@ async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
 
 #[tokio::test]
 async fn what_is_sent_behind_the_last_request_costs_nobody_the_answer() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut sender = TcpStream::connect(listener.local_addr().unwrap())
-        .await
-        .unwrap();
-    let (socket, _) = listener.accept().await.unwrap();
-    let asked = Notify::new();
-    let service = service_fn(|request: Request<Incoming>| async {
-        asked.notify_one();
-        let _ = request.into_body().collect().await;
-        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
-    });
-    let guarded = Guard::new(socket, Limits::default());
-    let connection = http1::Builder::new()
-        .half_close(true)
-        .serve_connection(TokioIo::new(guarded), service);
-    let sending = async {
-        let head = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
-        sender.write_all(head).await.unwrap();
-        asked.notified().await;
-        sender.write_all(b"x\r\n").await.unwrap();
-        let mut answer = Vec::new();
-        sender.read_to_end(&mut answer).await.unwrap();
-        // A reset, which would take the answer along wherever it came before it.
-        let error = sender.take_error().unwrap();
-        drop(sender);
-        (answer, error)
-    };
-    // The socket is closed as soon as the connection has ended.
-    let (served, (answer, error)) = tokio::join!(connection, sending);
-    assert!(served.is_ok() && answer.ends_with(b"answer"));
-    assert!(error.is_none(), "{error:?}");
+    // A part of it is read along with a body, unless the body fills hyper's buffer.
+    for length in [1, 8192] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let asked = Notify::new();
+        let service = service_fn(|request: Request<Incoming>| async {
+            asked.notify_one();
+            let _ = request.into_body().collect().await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
+        });
+        let guarded = Guard::new(socket, Limits::default());
+        let connection = http1::Builder::new()
+            .half_close(true)
+            .serve_connection(TokioIo::new(guarded), service);
+        let sending = async {
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            );
+            sender.write_all(head.as_bytes()).await.unwrap();
+            asked.notified().await;
+            let body = "x".repeat(length) + "\r\n";
+            sender.write_all(body.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            sender.read_to_end(&mut answer).await.unwrap();
+            // A reset, which would take the answer along wherever it came before it.
+            let error = sender.take_error().unwrap();
+            drop(sender);
+            (answer, error)
+        };
+        // The socket is closed as soon as the connection has ended.
+        let (served, (answer, error)) = tokio::join!(connection, sending);
+        assert!(served.is_ok() && answer.ends_with(b"answer"));
+        assert!(error.is_none(), "{error:?} behind {length} bytes");
+    }
 }
 
 /// A chunk as it should be, or nearly.
@@ -160,6 +166,17 @@ proptest! {
     }
 }
 
+/// A body in which no byte stands for another near it.
+fn content(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
+/// A request with such a body.
+fn request(length: usize) -> Vec<u8> {
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), &content(length)].concat()
+}
+
 /// The pieces in which hyper reads the bodies of these lengths from a sender that writes so many bytes at a time.
 async fn pieces(bodies: &[usize], written: usize) -> Vec<Vec<usize>> {
     let (sender, socket) = tokio::io::duplex(written);
@@ -168,21 +185,19 @@ async fn pieces(bodies: &[usize], written: usize) -> Vec<Vec<usize>> {
     let service = service_fn(|request: Request<Incoming>| async {
         assert_eq!(request.method(), "POST");
         let (mut body, mut pieces) = (request.into_body(), Vec::new());
+        let mut all = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.unwrap().into_data().unwrap();
-            assert!(data.iter().all(|byte| *byte == b'x'));
             pieces.push(data.len());
+            all.extend(data);
         }
+        assert_eq!(all, content(all.len()));
         read.lock().unwrap().push(pieces);
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });
-    let request = |length: &usize| {
-        let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
-        head + &"x".repeat(*length)
-    };
     let sending = async {
-        let requests: String = bodies.iter().map(request).collect();
-        sender.write_all(requests.as_bytes()).await.unwrap();
+        let requests: Vec<u8> = bodies.iter().copied().flat_map(request).collect();
+        sender.write_all(&requests).await.unwrap();
         sender.shutdown().await.unwrap();
     };
     let serving = http1::Builder::new()
@@ -196,11 +211,53 @@ async fn pieces(bodies: &[usize], written: usize) -> Vec<Vec<usize>> {
 
 #[tokio::test]
 async fn a_body_that_is_there_is_read_in_one_piece_however_much_of_it_came_with_its_head() {
-    for length in [600, 3_000, READ_BYTES - 1, READ_BYTES, 8_000] {
+    for length in [600, 3_000, READ_BYTES - 1, READ_BYTES, 8_192] {
         // The second one is read where the first one left the buffers.
         let read = pieces(&[length, length], 1 << 20).await;
         assert_eq!(read, [[length], [length]]);
     }
+}
+
+/// A socket that gives what it has, notes how much it was asked for, and breaks when it has nothing left.
+struct Noting<'a>(&'a [u8], &'a mut Vec<usize>);
+
+impl AsyncRead for Noting<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (now, later) = self.0.split_at(self.0.len().min(into.remaining()));
+        self.1.push(into.remaining());
+        into.put_slice(now);
+        self.0 = later;
+        match now {
+            [] => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_and_one_byte_more_are_asked_for() {
+    let (sent, mut asked) = (request(10_000), Vec::new());
+    let head = sent.len() - 10_000;
+    let mut guarded = Guard::new(Noting(&sent, &mut asked), Limits::default());
+    for length in [head, 10_000] {
+        let mut read = Vec::with_capacity(20_000);
+        assert_eq!(guarded.read_buf(&mut read).await.unwrap(), length);
+    }
+    assert_eq!(asked, [READ_BYTES, sent.len() - READ_BYTES + 1]);
+}
+
+#[tokio::test]
+async fn a_socket_that_breaks_within_a_body_is_broken_to_who_reads_it() {
+    let (sent, mut asked) = (request(10_000), Vec::new());
+    let mut guarded = Guard::new(Noting(&sent[..READ_BYTES], &mut asked), Limits::default());
+    let mut read = Vec::with_capacity(20_000);
+    guarded.read_buf(&mut read).await.unwrap();
+    let error = guarded.read_buf(&mut read).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 proptest! {
