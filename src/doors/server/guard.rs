@@ -48,7 +48,7 @@ pub struct Guard<S> {
     chunks: Chunks,
     /// Something of the next head came, be it an empty line before it.
     has_begun: bool,
-    /// Nothing was written since something was passed on.
+    /// Something was passed on since the last answer.
     is_asked: bool,
     reading: Deadline,
     writing: Deadline,
@@ -206,8 +206,10 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> Guard<S> {
     /// Reads more of a head into `waiting`, mostly in vain; the number of bytes, 0 at the end of the stream.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Few bytes that are there already shall not double it.
-        self.waiting.reserve_exact(READ_BYTES);
+        // Few bytes that are there already shall not make it larger.
+        if self.waiting.capacity() - self.waiting.len() < READ_BYTES / 2 {
+            self.waiting.reserve_exact(READ_BYTES);
+        }
         let mut into = (&mut self.waiting).limit(READ_BYTES);
         pin!(self.socket.read_buf(&mut into)).poll(context)
     }
@@ -345,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.is_asked = false;
+        this.is_asked &= bytes == CONTINUE;
         let polled = Pin::new(&mut this.socket).poll_write(context, bytes);
         this.writing.watch(context, polled)
     }
@@ -356,7 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.is_asked = false;
+        this.is_asked &= matches!(slices, [only] if **only == *CONTINUE);
         let polled = joined::poll_write(Pin::new(&mut this.socket), context, slices);
         this.writing.watch(context, polled)
     }
@@ -413,6 +415,9 @@ impl Next {
         }
     }
 }
+
+/// What hyper writes for `Expect: 100-continue` once the body is asked for. It is no answer.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// One read of a head; nearly every head with a small body fits.
 const READ_BYTES: usize = 4096;

@@ -60,7 +60,12 @@ async fn read(chunked: &[u8], is_guarded: bool) -> Option<Bytes> {
 
 #[tokio::test]
 async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
+    let continued =
+        "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6000\r\n\r\n";
+    let continued = continued.to_owned() + &"x".repeat(6000);
     for request in [
+        // Between its parts something is written that is no answer.
+        &*continued,
         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
@@ -68,7 +73,7 @@ async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
         "GET / HTTP/1.1\r\nHost: h\r\n\r\nP",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx\r\n",
     ] {
-        let (mut sender, socket) = tokio::io::duplex(1024);
+        let (mut sender, socket) = tokio::io::duplex(1 << 14);
         let asked = Notify::new();
         let service = service_fn(|request: Request<Incoming>| async {
             let _ = request.into_body().collect().await;
@@ -92,43 +97,37 @@ async fn a_sender_that_hangs_up_before_its_answer_is_noticed() {
 
 #[tokio::test]
 async fn what_is_sent_behind_the_last_request_costs_nobody_the_answer() {
-    // A part of it is read along with a body, unless the body fills hyper's buffer.
-    for length in [1, 8192] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut sender = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (socket, _) = listener.accept().await.unwrap();
-        let asked = Notify::new();
-        let service = service_fn(|request: Request<Incoming>| async {
-            asked.notify_one();
-            let _ = request.into_body().collect().await;
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
-        });
-        let guarded = Guard::new(socket, Limits::default());
-        let connection = http1::Builder::new()
-            .half_close(true)
-            .serve_connection(TokioIo::new(guarded), service);
-        let sending = async {
-            let head = format!(
-                "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-            );
-            sender.write_all(head.as_bytes()).await.unwrap();
-            asked.notified().await;
-            let body = "x".repeat(length) + "\r\n";
-            sender.write_all(body.as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            sender.read_to_end(&mut answer).await.unwrap();
-            // A reset, which would take the answer along wherever it came before it.
-            let error = sender.take_error().unwrap();
-            drop(sender);
-            (answer, error)
-        };
-        // The socket is closed as soon as the connection has ended.
-        let (served, (answer, error)) = tokio::join!(connection, sending);
-        assert!(served.is_ok() && answer.ends_with(b"answer"));
-        assert!(error.is_none(), "{error:?} behind {length} bytes");
-    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sender = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let asked = Notify::new();
+    let service = service_fn(|request: Request<Incoming>| async {
+        asked.notify_one();
+        let _ = request.into_body().collect().await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
+    });
+    let guarded = Guard::new(socket, Limits::default());
+    let connection = http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(guarded), service);
+    let sending = async {
+        let head = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
+        sender.write_all(head).await.unwrap();
+        asked.notified().await;
+        sender.write_all(b"x\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        sender.read_to_end(&mut answer).await.unwrap();
+        // A reset, which would take the answer along wherever it came before it.
+        let error = sender.take_error().unwrap();
+        drop(sender);
+        (answer, error)
+    };
+    // The socket is closed as soon as the connection has ended.
+    let (served, (answer, error)) = tokio::join!(connection, sending);
+    assert!(served.is_ok() && answer.ends_with(b"answer"));
+    assert!(error.is_none(), "{error:?}");
 }
 
 /// A chunk as it should be, or nearly.
@@ -216,6 +215,9 @@ async fn a_body_that_is_there_is_read_in_one_piece_however_much_of_it_came_with_
         let read = pieces(&[length, length], 1 << 20).await;
         assert_eq!(read, [[length], [length]]);
     }
+    // hyper's buffer grows from one to the next.
+    let read = pieces(&[20_000; 4], 1 << 20).await;
+    assert_eq!(read.last(), Some(&vec![20_000]));
 }
 
 /// A socket that gives what it has, notes how much it was asked for, and breaks when it has nothing left.
@@ -248,6 +250,23 @@ async fn a_body_and_one_byte_more_are_asked_for() {
         assert_eq!(guarded.read_buf(&mut read).await.unwrap(), length);
     }
     assert_eq!(asked, [READ_BYTES, sent.len() - READ_BYTES + 1]);
+}
+
+#[tokio::test]
+async fn a_socket_is_looked_at_before_it_is_closed() {
+    let (mut sender, socket) = tokio::io::duplex(1 << 20);
+    let sent = [&request(10_000)[..], b"\r\n"].concat();
+    sender.write_all(&sent).await.unwrap();
+    sender.shutdown().await.unwrap();
+    let mut guarded = Guard::new(socket, Limits::default());
+    let mut read = vec![0; sent.len() - 2];
+    let (head, body) = read.split_at_mut(sent.len() - 2 - 10_000);
+    assert_eq!(guarded.read(head).await.unwrap(), head.len());
+    // There is no room for a byte more.
+    assert_eq!(guarded.read(body).await.unwrap(), body.len());
+    assert!(guarded.waiting.is_empty());
+    guarded.shutdown().await.unwrap();
+    assert_eq!(guarded.waiting, b"\r\n");
 }
 
 #[tokio::test]
