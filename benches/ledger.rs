@@ -4,7 +4,7 @@
 //!
 //! Beside the look-ups stands what a store that reads its file by pages cannot do without: to read one page, which the
 //! system has in memory, and to search in it. With few keys the store's own cache holds all pages and only the search is
-//! left; with many a look-up of a known event has all of it.
+//! left; with many, a look-up of a known event has all of it.
 
 use std::fs::File;
 use std::hint::black_box;
