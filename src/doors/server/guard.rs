@@ -14,6 +14,7 @@
 
 mod deadline;
 mod joined;
+mod next;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +26,7 @@ use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::doors::server::guard::deadline::Deadline;
+use crate::doors::server::guard::next::Next;
 use crate::rules::chunks::Chunks;
 use crate::rules::framing::{self, BodyLength, Flaw};
 use crate::words::limits::Limits;
@@ -54,21 +56,6 @@ pub struct Guard<S> {
     writing: Deadline,
     lingered: usize,
     is_write_shut: bool,
-}
-
-/// What comes next on the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// A head.
-    Head,
-    /// So many bytes of body.
-    Body(u64),
-    /// A chunked body; where it ends is for hyper to know.
-    Chunked,
-    /// Something that no chunked body holds.
-    Broken,
-    /// Nothing that is let through.
-    Nothing,
 }
 
 // === impl Notes ===
@@ -388,31 +375,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
             return Poll::Ready(Ok(()));
         }
         this.poll_linger(context).map(Ok)
-    }
-}
-
-// === impl Next ===
-
-impl Next {
-    /// How many of these bytes of a body may be passed on; and then something else comes next.
-    fn passes(&mut self, bytes: &[u8], chunks: &mut Chunks) -> usize {
-        match *self {
-            Self::Body(left) => {
-                *self = match left.saturating_sub(bytes.len() as u64) {
-                    0 => Self::Head,
-                    left => Self::Body(left),
-                };
-                bytes.len()
-            }
-            Self::Chunked => {
-                let passed = chunks.check(bytes);
-                if passed < bytes.len() {
-                    *self = Self::Broken;
-                }
-                passed
-            }
-            Self::Head | Self::Broken | Self::Nothing => bytes.len(),
-        }
     }
 }
 
