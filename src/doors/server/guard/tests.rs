@@ -253,6 +253,35 @@ async fn a_body_and_one_byte_more_are_asked_for() {
 }
 
 #[tokio::test]
+async fn a_byte_of_the_next_head_makes_no_buffer_larger() {
+    let sent = [request(10_000), request(10)].concat();
+    let mut asked = Vec::new();
+    let mut guarded = Guard::new(Noting(&sent, &mut asked), Limits::default());
+    let mut read = Vec::with_capacity(20_000);
+    while read.len() < sent.len() {
+        guarded.read_buf(&mut read).await.unwrap();
+        assert!(guarded.waiting.capacity() <= READ_BYTES);
+    }
+    assert_eq!(read, sent);
+}
+
+#[tokio::test]
+async fn what_continues_a_request_is_no_answer_to_it() {
+    let (mut sender, socket) = tokio::io::duplex(1 << 20);
+    sender.write_all(&request(1)).await.unwrap();
+    let mut guarded = Guard::new(socket, Limits::default());
+    guarded.read_buf(&mut Vec::new()).await.unwrap();
+    guarded.write_all(CONTINUE).await.unwrap();
+    assert!(guarded.is_asked);
+    let pieces = [io::IoSlice::new(CONTINUE)];
+    let written = guarded.write_vectored(&pieces).await.unwrap();
+    assert_eq!(written, CONTINUE.len());
+    assert!(guarded.is_asked);
+    guarded.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+    assert!(!guarded.is_asked);
+}
+
+#[tokio::test]
 async fn a_socket_is_looked_at_before_it_is_closed() {
     let (mut sender, socket) = tokio::io::duplex(1 << 20);
     let sent = [&request(10_000)[..], b"\r\n"].concat();
