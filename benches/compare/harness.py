@@ -357,6 +357,11 @@ class Goals:
         unit = unit and " " + unit
         print(f"{'met   ' if met else 'MISSED'}  {name}: {shown}{unit} (goal {relation} {goal:,}{unit})", flush=True)
 
+    def note(self, name, figure, unit):
+        """A figure without a goal, beside which another one is to be read."""
+        self.rows.append({"figure": name, "value": figure, "goal": None, "unit": unit, "met": None})
+        print(f"        {name}: {figure:,.3g} {unit}", flush=True)
+
     def write(self, file):
         if file:
             with open(file, "w") as f:
